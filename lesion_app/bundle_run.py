@@ -1,0 +1,104 @@
+"""Runs the bundle's configs from Python and the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lesion_app.config_errors import check_overrides, explain
+from lesion_app.errors import InputError
+
+
+def find_bundle(folder: str | Path | None = None) -> Path:
+    """The bundle's folder (the one that holds ``configs/``), absolute.
+
+    Looked for, in this order: ``folder``, the environment variable ``LESION_APP_BUNDLE``, the folder this package
+    lies in (a packed bundle), ``bundle/`` beside it (a checkout), ``bundle/`` and the working directory.
+
+    Raises:
+        InputError: when there is none.
+    """
+    home = Path(__file__).resolve().parents[1]
+    named = folder or os.environ.get("LESION_APP_BUNDLE")
+    places = [Path(named)] if named else [home, home / "bundle", Path.cwd() / "bundle", Path.cwd()]
+    for place in places:
+        if (place / "configs" / "inference.json").is_file():
+            return place.resolve()
+    raise InputError(
+        f"no bundle found in {', '.join(str(p) for p in places)}: a folder with configs/inference.json is expected; "
+        "name it with --bundle or the environment variable LESION_APP_BUNDLE"
+    )
+
+
+def config_paths(bundle: Path, names: Sequence[str | Path]) -> list[str]:
+    """Config files as absolute paths; a bare name means one of the bundle's ``configs/``.
+
+    Raises:
+        InputError: when a file does not exist or is not JSON.
+    """
+    paths = []
+    for name in names:
+        candidates = [Path(name), bundle / "configs" / name, bundle / "configs" / f"{name}.json"]
+        found = next((c for c in candidates if c.is_file()), None)
+        if found is None:
+            known = ", ".join(sorted(p.stem for p in (bundle / "configs").glob("*.json") if p.stem != "metadata"))
+            raise InputError(f"there is no config file '{name}'; name a file or one of {known}")
+        try:
+            json.loads(found.read_text())
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise InputError(f"the config file {found} is not valid JSON: {error}; mend it there") from error
+        paths.append(str(found.resolve()))
+    return paths
+
+
+def run_bundle(
+    configs: Sequence[str | Path],
+    overrides: dict[str, Any] | None = None,
+    *,
+    bundle: str | Path | None = None,
+    workflow_type: str = "train",
+    tracking: str | None = None,
+) -> Any:
+    """Initialise, run and finalise the workflow that ``configs`` (merged in order) describe.
+
+    Equal to ``python -m monai.bundle run --config_file "[...]"`` with ``bundle_root`` set.
+
+    Args:
+        configs: names or paths (see :func:`config_paths`).
+        overrides: config values by id (``"mean_teacher#policy": "ignore"``).
+        bundle: see :func:`find_bundle`.
+        workflow_type: ``train`` or ``infer``.
+        tracking: as MONAI's option (``mlflow``).
+
+    Returns:
+        the parser, whose items can be read with ``get_parsed_content``.
+
+    Raises:
+        InputError: for every mistake of the user, the config's own included.
+    """
+    from monai.bundle import ConfigWorkflow
+
+    root = find_bundle(bundle)
+    values = {"bundle_root": str(root), **(overrides or {})}
+    try:
+        workflow = ConfigWorkflow(
+            config_file=config_paths(root, configs),
+            meta_file=str(root / "configs" / "metadata.json"),
+            logging_file=str(root / "configs" / "logging.conf"),
+            workflow_type=workflow_type,
+            tracking=tracking,
+        )
+        check_overrides(values, workflow.parser.config)
+        workflow.parser.update(values)
+        workflow.initialize()
+        workflow.run()
+        workflow.finalize()
+    except Exception as error:
+        mistake = explain(error)
+        if mistake is None or mistake is error:
+            raise
+        raise mistake from error
+    return workflow.parser

@@ -1,0 +1,235 @@
+"""``lesion-app``: thin verbs over the package's functions."""
+
+from __future__ import annotations
+
+import ast
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from lesion_app import __version__
+from lesion_app.errors import InputError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Universal lesion detection in CT from incompletely annotated data.",
+    pretty_exceptions_enable=False,
+)
+prepare_app = typer.Typer(no_args_is_help=True, help="Turn a public data set into a datalist for training.")
+app.add_typer(prepare_app, name="prepare")
+console = Console(soft_wrap=True)
+
+ConfigOption = Annotated[
+    list[str] | None, typer.Option("--config", help="Overlay on the main config, by name or file; may be repeated.")
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="Override a config value: KEY=VALUE; may be repeated.")
+]
+BundleOption = Annotated[Path | None, typer.Option(help="Folder of the bundle (holds configs/).")]
+
+
+def main() -> None:
+    """Entry point: a user's mistake ends in one line on stderr and exit code 2."""
+    try:
+        app()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def parse_overrides(pairs: list[str] | None) -> dict[str, Any]:
+    """``["a=1", "b#c=x"]`` as ``{"a": 1, "b#c": "x"}``; values are Python literals or else text.
+
+    Raises:
+        InputError: for a pair without ``=``.
+    """
+    values: dict[str, Any] = {}
+    for pair in pairs or []:
+        key, separator, text = pair.partition("=")
+        if not separator or not key:
+            raise InputError(f"'{pair}' is no override; expected KEY=VALUE, for example --set score_threshold=0.8")
+        named = {"true": True, "false": False, "null": None, "none": None}
+        try:
+            values[key] = named[text.lower()] if text.lower() in named else ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            values[key] = text
+    return values
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def phantom(
+    out: Annotated[Path, typer.Argument(help="New folder for the data set.")],
+    patients: Annotated[int, typer.Option(min=1)] = 100,
+    seed: int = 0,
+    missing_law: Annotated[str, typer.Option(help="deeplesion, random or none.")] = "deeplesion",
+    missing_rate: Annotated[float | None, typer.Option(help="Overall share of lesions without a label.")] = None,
+    thickness_mm: Annotated[float | None, typer.Option(help="Height of each sub-volume in mm.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = min(4, os.cpu_count() or 1),
+) -> None:
+    """Generate CTs in DeepLesion's layout whose labels are incomplete as DeepLesion's are."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from lesion_app.data.phantom import write_phantom
+
+    options = {} if thickness_mm is None else {"thickness_mm": thickness_mm}
+    columns = (TextColumn("phantom"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("phantom", total=patients)
+        summary = write_phantom(
+            out,
+            patients,
+            seed,
+            missing_law=missing_law,  # type: ignore[arg-type]
+            missing_rate=missing_rate,
+            workers=workers,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            **options,
+        )
+    console.print(summary)
+    console.print(f"next: lesion-app prepare deeplesion {out} {out}")
+
+
+@prepare_app.command("deeplesion")
+def prepare_deeplesion_command(
+    root: Annotated[Path, typer.Argument(help="Folder with DL_info.csv and Images_png/.")],
+    out: Annotated[Path, typer.Argument(help="Folder for datalist.json.")],
+    complete_val: Annotated[Path | None, typer.Option(help="Complete annotation that replaces validation.")] = None,
+    complete_test: Annotated[Path | None, typer.Option(help="Complete annotation that replaces test.")] = None,
+    extra_train: Annotated[Path | None, typer.Option(help="Completely labelled training sub-volumes.")] = None,
+    truth: Annotated[Path | None, typer.Option(help="Truth file of a phantom.")] = None,
+    noisy: Annotated[str, typer.Option(help="Noisy training rows: ignore, keep or drop.")] = "ignore",
+    labels: Annotated[str, typer.Option(help="Training labels: partial, or complete (phantom).")] = "partial",
+    exclude_overlap: Annotated[bool, typer.Option(help="Leave test patients out of validation.")] = False,
+    allow_missing: Annotated[bool, typer.Option(help="Leave out what has no image.")] = False,
+) -> None:
+    """Write datalist.json for DeepLesion (or a phantom in its layout)."""
+    from rich.table import Table
+
+    from lesion_app.data.datalist import prepare_deeplesion
+
+    summary = prepare_deeplesion(
+        root,
+        out,
+        complete_val=complete_val,
+        complete_test=complete_test,
+        extra_train=extra_train,
+        truth=truth,
+        noisy=noisy,  # type: ignore[arg-type]
+        labels=labels,  # type: ignore[arg-type]
+        exclude_overlap=exclude_overlap,
+        allow_missing=allow_missing,
+    )
+    table = Table(title=str(summary.datalist))
+    for name in ("split", "patients", "sub-volumes", "slices", "key slices", "lesions", "ignore regions"):
+        table.add_column(name, justify="left" if name == "split" else "right")
+    for split, c in summary.counts.items():
+        row = (c.patients, c.sub_volumes, c.slices, c.key_slices, c.boxes, c.ignored)
+        table.add_row(split, *(f"{n:,}" for n in row))
+    console.print(table)
+    for text in summary.warnings:
+        console.print(f"note: {text}")
+    console.print(f"next: lesion-app train --set dataset_dir={root} --set datalist={summary.datalist}")
+
+
+@app.command()
+def train(
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    resume: Annotated[bool, typer.Option(help="Go on from the last saved state.")] = False,
+    bundle: BundleOption = None,
+) -> None:
+    """Train the detector under its mean teacher (the bundle's train.json)."""
+    from lesion_app.bundle_run import run_bundle
+
+    values = parse_overrides(overrides)
+    if resume:
+        values["resume"] = True
+    parser = run_bundle(["train.json", *(config or [])], values, bundle=bundle)
+    folder = parser.get_parsed_content("output_dir")
+    console.print(f"wrote {parser.get_parsed_content('ckpt_dir')}/model.pt (best teacher), curves and logs in {folder}")
+    overlays = "".join(f" --config {name}" for name in config or [])
+    console.print(f"next: lesion-app evaluate{overlays}   (curves: tensorboard --logdir {folder})")
+
+
+@app.command()
+def evaluate(
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    bundle: BundleOption = None,
+) -> None:
+    """Evaluate models/model.pt on the test split (the bundle's evaluate.json)."""
+    from lesion_app.bundle_run import run_bundle
+
+    configs = ["train.json", *(config or []), "evaluate.json"]
+    parser = run_bundle(configs, parse_overrides(overrides), bundle=bundle)
+    folder = parser.get_parsed_content("output_dir")
+    console.print(f"wrote {folder}/evaluation.json and {folder}/froc.png")
+
+
+@app.command()
+def detect(
+    ct: Annotated[Path, typer.Argument(help="DICOM folder, NIfTI, NRRD, MHA or DeepLesion PNG folder.")],
+    out: Annotated[Path, typer.Argument(help="Folder for lesions.json and lesions.png.")],
+    config: ConfigOption = None,
+    weights: Annotated[Path | None, typer.Option(help="State dict; default: the bundle's models/model.pt.")] = None,
+    min_score: Annotated[float | None, typer.Option(help="Lowest score to report.")] = None,
+    spacing_mm: Annotated[str | None, typer.Option("--spacing", help="x,y,z in mm; for PNG folders.")] = None,
+    slices: Annotated[str | None, typer.Option(help="first-last, inclusive.")] = None,
+    device: Annotated[str | None, typer.Option(help="torch device, e.g. cpu or cuda:0.")] = None,
+    sheet: Annotated[bool, typer.Option(help="Draw lesions.png.")] = True,
+    bundle: BundleOption = None,
+) -> None:
+    """Find lesions in a CT."""
+    from lesion_app.inferers.detect import detect as find_lesions
+
+    document = find_lesions(
+        ct,
+        out,
+        configs=config or [],
+        weights=weights,
+        min_score=min_score,
+        spacing_mm=_numbers(spacing_mm, ",", 3, "--spacing", "0.8,0.8,5"),
+        slices=_numbers(slices, "-", 2, "--slices", "103-115"),
+        device=device,
+        sheet=sheet,
+        bundle=bundle,
+        progress=True,
+    )
+    written = [out / "lesions.json", *([out / "lesions.png"] if sheet else [])]
+    console.print(f"{len(document['lesions'])} lesions; wrote {' and '.join(map(str, written))}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Argument(help="Folder for data, models and results; made when missing.")] = Path("demo"),
+    patients: Annotated[int, typer.Option(min=10)] = 150,
+    seed: int = 0,
+) -> None:
+    """Generate data with half of its labels missing, train, evaluate in 3D, find lesions in a CT (about 8 minutes)."""
+    from lesion_app.demo import run_demo
+
+    run_demo(out, patients=patients, seed=seed, console=console)
+
+
+def _numbers(text: str | None, separator: str, count: int, option: str, example: str) -> list[float] | None:
+    if text is None:
+        return None
+    try:
+        numbers = [float(part) for part in text.split(separator)]
+    except ValueError:
+        numbers = []
+    if len(numbers) != count:
+        raise InputError(f"{option} was given '{text}', expected {count} numbers like {example}")
+    return numbers

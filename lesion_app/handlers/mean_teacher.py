@@ -1,0 +1,139 @@
+"""The heart: in every iteration the teacher finds missing lesions and the student learns from them.
+
+End-to-end mining after Bai & Xia, "An End-to-End Framework For Universal Lesion Detection With Missing
+Annotations", section II. Four verbs, in this order, each iteration of a plain ``SupervisedTrainer``:
+
+    predict_teacher -> select_mined -> merge_with_ground_truth -> (student's step) -> update_teacher
+
+The first three run on ``ITERATION_STARTED``, the last on ``MODEL_COMPLETED`` (after the optimiser's step).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from monai.engines.utils import IterationEvents
+from torch import Tensor, nn
+
+from lesion_app.data.batches import item_target
+from lesion_app.metrics.mining import mined_precision_recall
+from lesion_app.mining.averaging import BufferRule, update_teacher, warmed_up_decay
+from lesion_app.mining.merging import POLICIES, Policy, merge_with_ground_truth
+from lesion_app.mining.selection import Detections, score_histogram, select_mined
+
+
+class MeanTeacher:
+    """Mines with the teacher, teaches the student, averages the student into the teacher.
+
+    Batches are lists of items with ``image`` (the teacher's view ``[S, H, W]``), ``boxes``, ``labels``,
+    ``ignore`` (in that view) and, where all lesions are known, ``truth_boxes``. The merged target is left in
+    ``item["target"]``, in the teacher's view; :func:`lesion_app.data.batches.student_target` maps it on.
+    What happened is left in ``engine.state.mining`` (a dict of floats) and
+    ``engine.state.teacher_scores`` (histogram, ``[10]`` counts over [0, 1]).
+
+    Args:
+        student, teacher: networks of one structure; the teacher is never trained.
+        score_threshold: tau.
+        gt_nms_iou: a detection that overlaps a label by more is that label.
+        ema_decay: momentum of the average.
+        policy: ``add`` or ``ignore``.
+        mine: False keeps the teacher's average but mines nothing (the baseline with labels only).
+        start_iteration: first iteration (1-based) that mines; earlier ones only average. Ours: 1 as in the paper.
+        ema_warmup: ramp the decay up from 0.1 at the start (ours; see :func:`warmed_up_decay`).
+        buffers: what becomes of BatchNorm's statistics (see :func:`lesion_app.mining.averaging.update_teacher`).
+
+    Raises:
+        ValueError: for values out of range.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: nn.Module,
+        score_threshold: float = 0.9,
+        gt_nms_iou: float = 0.7,
+        ema_decay: float = 0.999,
+        policy: Policy = "add",
+        mine: bool = True,
+        start_iteration: int = 1,
+        ema_warmup: bool = True,
+        buffers: BufferRule = "average",
+    ) -> None:
+        for name, value in (("score_threshold", score_threshold), ("gt_nms_iou", gt_nms_iou), ("ema_decay", ema_decay)):
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} must lie in [0, 1], got {value}")
+        if policy not in POLICIES:
+            raise ValueError(f"policy must be one of {POLICIES}, got {policy!r}")
+        self.student = student
+        self.teacher = teacher.requires_grad_(False)
+        self.score_threshold = score_threshold
+        self.gt_nms_iou = gt_nms_iou
+        self.ema_decay = ema_decay
+        self.policy = policy
+        self.mine = mine
+        self.start_iteration = start_iteration
+        self.ema_warmup = ema_warmup
+        self.buffers = buffers
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a trainer; a fresh run starts with the teacher equal to the student."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_STARTED, self._mine)
+        engine.add_event_handler(IterationEvents.MODEL_COMPLETED, self._average)
+
+    def _start(self, engine: Engine) -> None:
+        if engine.state.iteration == 0:  # a resumed run keeps the teacher it loaded
+            self.teacher.load_state_dict(self.student.state_dict())
+
+    def _mine(self, engine: Engine) -> None:
+        items: Sequence[dict[str, Any]] = engine.state.batch  # type: ignore[assignment]
+        if not self.mine or engine.state.iteration < self.start_iteration:
+            engine.state.mining = {}
+            engine.state.teacher_scores = None
+            return
+        predictions = self.predict_teacher(items, engine.state.device)
+        mined = []
+        for item, prediction in zip(items, predictions):
+            target = item_target(item)
+            found = select_mined(
+                prediction, target["boxes"], self.score_threshold, self.gt_nms_iou, target["ignore"]
+            )
+            item["target"] = merge_with_ground_truth(target, found, self.policy)
+            item["mined"] = found
+            mined.append(found)
+        engine.state.mining = mining_figures(items, mined)
+        engine.state.teacher_scores = score_histogram(torch.cat([p["scores"] for p in predictions]))
+
+    @torch.no_grad()
+    def predict_teacher(self, items: Sequence[dict[str, Any]], device: str | torch.device) -> list[Detections]:
+        """The teacher's detections (on the CPU) in the teacher's view of each item."""
+        self.teacher.eval()
+        predictions = self.teacher([item["image"].to(device, non_blocking=True) for item in items])
+        return [{k: p[k].cpu() for k in ("boxes", "scores", "labels")} for p in predictions]  # type: ignore[misc]
+
+    def _average(self, engine: Engine) -> None:
+        decay = warmed_up_decay(self.ema_decay, engine.state.iteration - 1, self.ema_warmup)
+        update_teacher(self.teacher, self.student, decay, self.buffers)
+
+
+def mining_figures(items: Sequence[dict[str, Any]], mined: Sequence[Detections]) -> dict[str, float]:
+    """Figures of one iteration: counts, mined per labelled box and, where truth is known, right ones and hidden ones.
+
+    Keys: ``mined_boxes``, ``ground_truth_boxes``, ``mined_per_ground_truth``; with truth also
+    ``mined_right``, ``hidden_lesions``, ``hidden_found`` and their ratios ``mined_precision`` (absent when nothing was
+    mined) and ``mined_recall`` (absent when nothing was hidden).
+    """
+    labelled = [item["boxes"] for item in items]
+    count, known = sum(len(m["boxes"]) for m in mined), sum(len(b) for b in labelled)
+    figures = {
+        "mined_boxes": float(count),
+        "ground_truth_boxes": float(known),
+        "mined_per_ground_truth": count / max(known, 1),
+    }
+    if all("truth_boxes" in item for item in items):
+        truth: list[Tensor] = [item["truth_boxes"] for item in items]
+        figures.update(mined_precision_recall([m["boxes"] for m in mined], truth, labelled).as_figures())
+    return figures

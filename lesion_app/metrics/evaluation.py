@@ -1,0 +1,99 @@
+"""Evaluates models one after the other and writes what came out: table, JSON and FROC plot."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ignite.engine import Engine
+from rich.console import Console
+from rich.table import Table
+
+from lesion_app.metrics.froc import FROC_FPS, FrocCurve
+from lesion_app.metrics.volume_metric import LesionMetric
+from lesion_app.visualize.froc_plot import plot_froc
+
+logger = logging.getLogger("lesion_app.evaluation")
+
+
+@dataclass(frozen=True)
+class ModelEvaluation:
+    """An evaluator and the metric attached to it."""
+
+    evaluator: Engine
+    metric: LesionMetric
+
+
+class Evaluation:
+    """Runs the evaluation of one or more models on the same volumes.
+
+    Args:
+        models: by the name shown (``teacher``, ``student``).
+        output_dir: receives ``evaluation.json`` (figures and curves) and ``froc.png``.
+        facts: further entries of the JSON (split, weights ...).
+    """
+
+    def __init__(
+        self, models: Mapping[str, ModelEvaluation], output_dir: str | Path, facts: Mapping[str, Any] | None = None
+    ) -> None:
+        self.models = dict(models)
+        self.output_dir = Path(output_dir)
+        self.facts = dict(facts or {})
+
+    def run(self) -> dict[str, Any]:
+        """Evaluate, write the files, print the table; returns what ``evaluation.json`` holds."""
+        curves: dict[str, FrocCurve] = {}
+        document: dict[str, Any] = {**self.facts, "metric": "P3D IoU >= 0.5", "models": {}}
+        for name, model in self.models.items():
+            model.evaluator.run()  # type: ignore[call-arg]
+            assert model.metric.curve is not None  # set when the evaluator's epoch ended
+            curves[name] = model.metric.curve
+            document["models"][name] = figures(model.metric.curve, model.metric.by_size)
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        path = self.output_dir / "evaluation.json"
+        partial = path.with_suffix(".json.tmp")
+        partial.write_text(json.dumps(document, indent=1) + "\n")
+        os.replace(partial, path)
+        plot = plot_froc(curves, self.output_dir / "froc.png")
+        print_table(document["models"])
+        logger.info("wrote %s and %s", path, plot)
+        return document
+
+
+def figures(curve: FrocCurve, by_size: Mapping[str, FrocCurve]) -> dict[str, Any]:
+    """Plain numbers of a curve, as stored in ``evaluation.json``."""
+    found = {
+        "p3d_ap": curve.average_precision,
+        "average_sensitivity": curve.average_sensitivity,
+        "sensitivity": {f"{fp:g}": float(s) for fp, s in zip(FROC_FPS, curve.sensitivity_at(FROC_FPS))},
+        "lesions": curve.n_truth,
+        "sub_volumes": curve.n_volumes,
+        "by_size": {
+            name: {"lesions": part.n_truth, "average_sensitivity": part.average_sensitivity}
+            for name, part in by_size.items()
+            if part.n_truth
+        },
+        "threshold_at_1_fp": curve.choose_threshold(1.0),
+    }
+    return {k: (v if not isinstance(v, np.generic) else v.item()) for k, v in found.items()}
+
+
+def print_table(models: Mapping[str, Mapping[str, Any]], console: Console | None = None) -> None:
+    """Print AP and sensitivities of every model as one table, in per cent."""
+    first = next(iter(models.values()))
+    table = Table(title=f"P3D IoU >= 0.5 on {first['sub_volumes']} sub-volumes, {first['lesions']} lesions (per cent)")
+    table.add_column("model")
+    table.add_column("AP", justify="right", style="bold")
+    table.add_column("average\nsensitivity", justify="right")
+    for fp in FROC_FPS[:7]:
+        table.add_column(f"{fp:g}\nFP", justify="right")
+    for name, found in models.items():
+        sensitivities = [f"{100 * found['sensitivity'][f'{fp:g}']:.1f}" for fp in FROC_FPS[:7]]
+        table.add_row(name, f"{100 * found['p3d_ap']:.1f}", f"{100 * found['average_sensitivity']:.1f}", *sensitivities)
+    (console or Console()).print(table)

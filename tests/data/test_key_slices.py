@@ -1,0 +1,96 @@
+"""Records become one item a key slice, or one a sub-volume."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from lesion_app.data.key_slices import key_slice_items, volume_items
+
+
+def _annotation(number, box, kind="lesion", **more):
+    return {"slice": number, "box": box, "label": 1, "kind": kind, "lesion_type": -1, "noisy": kind == "ignore", **more}
+
+
+@pytest.fixture
+def record():
+    return {
+        "id": "000001_01_01_103-115",
+        "image": "Images_png/000001_01_01",
+        "series_id": "000001_01_01",
+        "patient_id": "000001",
+        "dataset": "deeplesion",
+        "spacing_mm": [0.5, 0.5, 5.0],
+        "size": [512, 512],
+        "slices": [103, 115],
+        "annotations": [
+            _annotation(110, [5.0, 5.0, 9.0, 9.0]),
+            _annotation(109, [1.0, 1.0, 4.0, 4.0]),
+            _annotation(110, [20.0, 5.0, 29.0, 9.0]),
+            _annotation(110, [50.0, 5.0, 59.0, 9.0], "ignore"),
+            _annotation(111, [50.0, 5.0, 59.0, 9.0], "ignore"),
+            _annotation(112, [50.0, 5.0, 59.0, 9.0], "mined"),
+        ],
+    }
+
+
+def test_one_item_for_each_slice_with_a_lesion(record):
+    first, second = key_slice_items([record])
+    assert first == {
+        "image": "Images_png/000001_01_01",
+        "id": "000001_01_01_103-115",
+        "series_id": "000001_01_01",
+        "patient_id": "000001",
+        "spacing_mm": [0.5, 0.5, 5.0],
+        "slices": [103, 115],
+        "slice": 109,
+        "boxes": [[1.0, 1.0, 4.0, 4.0]],
+        "labels": [1],
+        "ignore": [],
+    }
+    assert second["slice"] == 110
+    assert second["boxes"] == [[5.0, 5.0, 9.0, 9.0], [20.0, 5.0, 29.0, 9.0]]
+    assert second["labels"] == [1, 1]
+    assert second["ignore"] == [[50.0, 5.0, 59.0, 9.0]]
+
+
+def test_truth_is_that_of_the_slice_and_no_label(record):
+    record["truth"] = [{"slice": 109, "box": [1.0, 1.0, 4.0, 4.0]}, {"slice": 109, "box": [7.0, 7.0, 8.0, 8.0]}]
+    first, second = key_slice_items([record])
+    assert first["truth_boxes"] == [[1.0, 1.0, 4.0, 4.0], [7.0, 7.0, 8.0, 8.0]]
+    assert first["boxes"] == [[1.0, 1.0, 4.0, 4.0]]
+    assert second["truth_boxes"] == []
+
+
+def test_changing_an_item_leaves_the_record_alone(record):
+    before = json.dumps(record)
+    for item in key_slice_items([record]) + volume_items([record]):
+        for entry in item.get("annotations", []):
+            entry["box"][0] = -1
+        for box in item.get("boxes", []) + item.get("ignore", []):
+            box[0] = -1
+        item["spacing_mm"][0] = item["slices"][0] = 0
+    assert json.dumps(record) == before
+
+
+def test_sub_volume_counts_slices_from_zero_and_holds_lesions_only(record):
+    (item,) = volume_items([record])
+    assert [(a["slice"], a["box"][0], a["label"]) for a in item["annotations"]] == [
+        (7, 5.0, 1),
+        (6, 1.0, 1),
+        (7, 20.0, 1),
+    ]
+    assert (item["id"], item["slices"], item["size"]) == ("000001_01_01_103-115", [103, 115], [512, 512])
+
+
+def test_extent_is_counted_from_zero_too(record):
+    record["annotations"] = [_annotation(109, [1.0, 1.0, 4.0, 4.0], extent=[1.0, 1.0, 108.0, 4.0, 4.0, 112.0])]
+    (item,) = volume_items([record])
+    assert item["annotations"][0]["extent"] == [1.0, 1.0, 5.0, 4.0, 4.0, 9.0]
+
+
+def test_sub_volume_without_lesions_is_evaluated_but_not_trained_on(record):
+    record["annotations"] = []
+    assert key_slice_items([record]) == []
+    assert volume_items([record])[0]["annotations"] == []
