@@ -91,7 +91,7 @@ def run_bundle(
             workflow_type=workflow_type,
             tracking=tracking,
         )
-        check_overrides(values, workflow.parser.config)
+        check_overrides(values, workflow.parser.get())  # type: ignore[arg-type]
         workflow.parser.update(values)
         workflow.initialize()
         workflow.run()

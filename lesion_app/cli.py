@@ -75,7 +75,9 @@ def phantom(
     seed: int = 0,
     missing_law: Annotated[str, typer.Option(help="deeplesion, random or none.")] = "deeplesion",
     missing_rate: Annotated[float | None, typer.Option(help="Overall share of lesions without a label.")] = None,
-    thickness_mm: Annotated[float | None, typer.Option(help="Height of each sub-volume in mm.")] = None,
+    thickness_mm: Annotated[
+        str, typer.Option("--thickness", help="Shortest-longest stretch of the body in a sub-volume, mm.")
+    ] = "55-75",
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = min(4, os.cpu_count() or 1),
 ) -> None:
     """Generate CTs in DeepLesion's layout whose labels are incomplete as DeepLesion's are."""
@@ -83,7 +85,7 @@ def phantom(
 
     from lesion_app.data.phantom import write_phantom
 
-    options = {} if thickness_mm is None else {"thickness_mm": thickness_mm}
+    shortest, longest = _numbers(thickness_mm, "-", 2, "--thickness", "55-75")
     columns = (TextColumn("phantom"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("phantom", total=patients)
@@ -94,10 +96,13 @@ def phantom(
             missing_law=missing_law,  # type: ignore[arg-type]
             missing_rate=missing_rate,
             workers=workers,
+            thickness_mm=(shortest, longest),
             progress=lambda done, total: bar.update(task, completed=done, total=total),
-            **options,
         )
-    console.print(summary)
+    console.print(
+        f"wrote {out}: {summary.patients} patients, {summary.slices} slices, {summary.lesions} lesions, "
+        f"{summary.labels} of them labelled"
+    )
     console.print(f"next: lesion-app prepare deeplesion {out} {out}")
 
 
@@ -200,8 +205,8 @@ def detect(
         configs=config or [],
         weights=weights,
         min_score=min_score,
-        spacing_mm=_numbers(spacing_mm, ",", 3, "--spacing", "0.8,0.8,5"),
-        slices=_numbers(slices, "-", 2, "--slices", "103-115"),
+        spacing_mm=None if spacing_mm is None else _numbers(spacing_mm, ",", 3, "--spacing", "0.8,0.8,5"),
+        slices=None if slices is None else [int(n) for n in _numbers(slices, "-", 2, "--slices", "103-115")],
         device=device,
         sheet=sheet,
         bundle=bundle,
@@ -223,9 +228,7 @@ def demo(
     run_demo(out, patients=patients, seed=seed, console=console)
 
 
-def _numbers(text: str | None, separator: str, count: int, option: str, example: str) -> list[float] | None:
-    if text is None:
-        return None
+def _numbers(text: str, separator: str, count: int, option: str, example: str) -> list[float]:
     try:
         numbers = [float(part) for part in text.split(separator)]
     except ValueError:

@@ -29,10 +29,12 @@ def explain(error: BaseException) -> InputError | None:
             f"a config file is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}; mend the "
             "file there (a missing comma or bracket, as a rule)"
         )
-    if isinstance(error, (ValueError, KeyError, TypeError, RuntimeError, ImportError, AttributeError, FileNotFoundError)):
+    if isinstance(
+        error, (ValueError, KeyError, TypeError, RuntimeError, ImportError, AttributeError, FileNotFoundError)
+    ):
         frames = traceback.extract_tb(error.__traceback__)
         if frames and _is_config_machinery(frames[-1].filename):
-            root = error
+            root: BaseException = error
             while root.__cause__ is not None:
                 root = root.__cause__
             if not _is_about_values(root):

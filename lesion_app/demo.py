@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -55,7 +57,7 @@ def run_demo(out: Path, *, patients: int, seed: int, console: Console, epochs: i
     write_phantom(data, patients, seed, workers=2)
     prepare_deeplesion(data, data)
     records = load_records(data / "datalist.json", "training", data)
-    draw_data_sheet(records, out / "data.png", read_slice=read_slice, seed=seed)
+    draw_data_sheet(records, read_slice, out / "data.png", seed=seed)
 
     models, results = out / "models", out / "results"
     shared = {
@@ -70,9 +72,7 @@ def run_demo(out: Path, *, patients: int, seed: int, console: Console, epochs: i
 
     step("evaluating teacher and student on held-out patients")
     folder = results / "evaluation"
-    run_bundle(
-        ["train", "demo", "evaluate"], {**shared, "output_dir": str(folder), "evaluate_student": True}
-    )
+    run_bundle(["train", "demo", "evaluate"], {**shared, "output_dir": str(folder), "evaluate_student": True})
     found: dict[str, Any] = json.loads((folder / "evaluation.json").read_text())
 
     step("finding lesions in a CT of a held-out patient")
@@ -106,7 +106,7 @@ def run_demo(out: Path, *, patients: int, seed: int, console: Console, epochs: i
     return found
 
 
-def read_slice(record: dict[str, Any], number: int) -> Any:
+def read_slice(record: Mapping[str, Any], number: int) -> np.ndarray:
     """HU ``[H, W]`` of one slice of a record, by file number."""
     source = open_ct(record["image"], spacing_mm=record["spacing_mm"], slices=record["slices"])
     return source.read([number - record["slices"][0]])[0].numpy()

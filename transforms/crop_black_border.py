@@ -87,7 +87,8 @@ class CropBlackBorder(Transform):
 class CropBlackBorderd(ViewTransformd):
     """Dictionary form of `CropBlackBorder`; view and boxes move along (see `ViewTransformd`).
 
-    The window holds every box under ``box_keys``, as far as it lies in the image.
+    The window holds every box under ``hold_keys``, as far as it lies in the image. Boxes that only
+    measure (``truth_boxes``) move along but do not widen it: what is cut must not depend on the truth.
     """
 
     def __init__(
@@ -99,15 +100,17 @@ class CropBlackBorderd(ViewTransformd):
         margin_px: int = 0,
         view_key: str = "view",
         box_keys: Sequence[str] = BOX_KEYS,
+        hold_keys: Sequence[str] = ("boxes", "ignore"),
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, view_key, box_keys, allow_missing_keys)
+        self.hold_keys = tuple(hold_keys)
         self.crop = CropBlackBorder(body_slices, body_hu, opening_px, margin_px)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         item = dict(data)
         for key in self.key_iterator(item):
-            boxes = list(self.boxes_of(item).values())
+            boxes = [held for name, held in self.boxes_of(item).items() if name in self.hold_keys]
             image, step = self.crop(item[key], torch.cat(boxes) if boxes else None)
             self.move(item, key, image, step)
         return item

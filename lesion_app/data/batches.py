@@ -44,9 +44,7 @@ def prepare_student_batch(
 ) -> tuple[list[Tensor], list[dict[str, Tensor]], tuple[list[dict[str, Tensor]]], dict[str, Any]]:
     """``prepare_batch`` of a MONAI trainer: slabs, targets, and the targets again for the network's call."""
     slabs = [student_slab(item).to(device, non_blocking=non_blocking) for item in batch]
-    targets = [
-        {k: v.to(device, non_blocking=non_blocking) for k, v in student_target(item).items()} for item in batch
-    ]
+    targets = [{k: v.to(device, non_blocking=non_blocking) for k, v in student_target(item).items()} for item in batch]
     return slabs, targets, (targets,), {}
 
 

@@ -18,8 +18,8 @@ logger = logging.getLogger("lesion_app.training")
 class IterationFigures:
     """Replaces the trainer's output by ``[{name: float}]`` and prints a line with the time left.
 
-    MONAI's loggers read ``engine.state.output``; a list with one dict of floats suits them all. Running totals of the mined boxes over the epoch go to
-    ``engine.state.metrics`` (``epoch_mined_boxes``, ``epoch_mined_precision`` ...).
+    MONAI's loggers read ``engine.state.output``; a list with one dict of floats suits them all.
+    Running totals of the mined boxes over the epoch go to ``engine.state.metrics`` (``epoch_mined_boxes`` and others).
 
     Args:
         print_every: iterations between two lines on the log, 1 = every iteration.
@@ -60,7 +60,7 @@ class IterationFigures:
             )
         mining: dict[str, float] = getattr(engine.state, "mining", None) or {}
         figures.update(mining)
-        engine.state.output = [figures]
+        engine.state.output = [figures]  # type: ignore[assignment]
         self._accumulate(engine, mining)
         self._times.append(time.monotonic())
         if engine.state.iteration % self.print_every == 0:

@@ -80,6 +80,8 @@ class LesionWriter:
                     lesions,
                     staged / "lesions.png",
                     spacing_mm=item["geometry"].spacing_mm,
+                    min_score=self.min_score,
+                    axes=None if source.source_kind == "png" else "LPS",  # PNG folders know no directions
                     first_slice_number=item["geometry"].first_slice_number,
                 )
             final.mkdir(parents=True, exist_ok=True)

@@ -89,23 +89,22 @@ class MeanTeacher:
             self.teacher.load_state_dict(self.student.state_dict())
 
     def _mine(self, engine: Engine) -> None:
-        items: Sequence[dict[str, Any]] = engine.state.batch  # type: ignore[assignment]
-        if not self.mine or engine.state.iteration < self.start_iteration:
-            engine.state.mining = {}
-            engine.state.teacher_scores = None
+        state: Any = engine.state
+        items: Sequence[dict[str, Any]] = state.batch
+        if not self.mine or state.iteration < self.start_iteration:
+            state.mining = {}
+            state.teacher_scores = None
             return
-        predictions = self.predict_teacher(items, engine.state.device)
+        predictions = self.predict_teacher(items, state.device)
         mined = []
         for item, prediction in zip(items, predictions):
             target = item_target(item)
-            found = select_mined(
-                prediction, target["boxes"], self.score_threshold, self.gt_nms_iou, target["ignore"]
-            )
+            found = select_mined(prediction, target["boxes"], self.score_threshold, self.gt_nms_iou, target["ignore"])
             item["target"] = merge_with_ground_truth(target, found, self.policy)
             item["mined"] = found
             mined.append(found)
-        engine.state.mining = mining_figures(items, mined)
-        engine.state.teacher_scores = score_histogram(torch.cat([p["scores"] for p in predictions]))
+        state.mining = mining_figures(items, mined)
+        state.teacher_scores = score_histogram(torch.cat([p["scores"] for p in predictions]))
 
     @torch.no_grad()
     def predict_teacher(self, items: Sequence[dict[str, Any]], device: str | torch.device) -> list[Detections]:

@@ -48,14 +48,18 @@ class MlflowRun(MLFlowHandler):
         """Open the run, or join the one this process has open under the same name."""
         if self.cur_run is None:
             self._set_experiment()
-            key = (os.environ.get("MLFLOW_TRACKING_URI") or str(self.client.tracking_uri), self.experiment_name, str(self.run_name))
+            key = (
+                os.environ.get("MLFLOW_TRACKING_URI") or str(self.client.tracking_uri),
+                self.experiment_name,
+                str(self.run_name),
+            )
             if key not in self._open:
                 run = self.client.create_run(self.experiment.experiment_id, run_name=self.run_name)  # type: ignore[attr-defined]
                 self._open[key] = run.info.run_id
                 atexit.register(self._end_early, key)
             self.cur_run = self.client.get_run(self._open[key])
             self._key = key
-        parameters = {k: v for k, v in (self.experiment_param or {}).items()}
+        parameters = dict(self.experiment_param or {})
         parameters.update({name: getattr(engine.state, name, None) for name in self.default_tracking_params})
         self._delete_exist_param_in_dict(parameters)
         self._log_params(parameters)

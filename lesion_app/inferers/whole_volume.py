@@ -62,7 +62,7 @@ class WholeVolumeInferer(Inferer):
         self.device = device
         self.progress = progress
 
-    def __call__(
+    def __call__(  # type: ignore[override]  # MONAI's engines hand on whatever prepare_batch made
         self, inputs: Sequence[dict[str, Any]], network: nn.Module, *args: Any, **kwargs: Any
     ) -> list[list[Tracklet]]:
         """Lesions of each volume, by falling score.
@@ -110,9 +110,7 @@ class WholeVolumeInferer(Inferer):
             found.extend(network(list(images.reshape(len(windows), -1, *images.shape[-2:]))))
         return found
 
-    def _streaming(
-        self, volume: Tensor, plan: WindowPlan, network: Any, device: torch.device
-    ) -> list[SliceDetections]:
+    def _streaming(self, volume: Tensor, plan: WindowPlan, network: Any, device: torch.device) -> list[SliceDetections]:
         found: list[SliceDetections] = []
         kept: dict[int, Any] = {}
         size = (int(volume.shape[-2]), int(volume.shape[-1]))

@@ -35,8 +35,7 @@ def update_teacher(teacher: nn.Module, student: nn.Module, decay: float, buffers
     """
     if buffers not in ("average", "copy"):
         raise ValueError(f"buffers must be 'average' or 'copy', got {buffers!r}")
-    pairs = _paired(teacher.parameters(), student.parameters())
-    averaged = [p for p in pairs]
+    averaged = _paired(teacher.parameters(), student.parameters())
     for t, s in _paired(teacher.buffers(), student.buffers()):
         if buffers == "average" and t.is_floating_point():
             averaged.append((t, s))

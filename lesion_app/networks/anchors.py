@@ -36,6 +36,8 @@ class SingleLevelAnchors(nn.Module):
         stride: px of the input a cell of the map covers; anchors are centred on the cells.
     """
 
+    base: Tensor
+
     def __init__(self, sizes: Sequence[float], aspect_ratios: Sequence[float], stride: int) -> None:
         super().__init__()
         self.stride = stride

@@ -128,7 +128,7 @@ class DenseNet25D(nn.Module):
                 nn.init.kaiming_normal_(layer.weight)
         for conv in (self.fuse_stride16, self.lateral4, self.lateral3, self.lateral2, self.fuse_maps):
             nn.init.kaiming_uniform_(conv.weight, a=1)
-            nn.init.zeros_(conv.bias)
+            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
         if pretrained:
             load_densenet121_trunk(self.trunk)
         convert_norms(self.trunk, norm)
@@ -190,9 +190,7 @@ class DenseNet25D(nn.Module):
                 f.side_map = side
         fused = self.fuse_stride16(torch.cat([torch.cat([f.stride16 for f in slab], dim=1) for slab in slabs]))
         centres = [slab[centre] for slab in slabs]
-        central = self._pyramid(
-            torch.cat([f.stride4 for f in centres]), torch.cat([f.stride8 for f in centres]), fused
-        )
+        central = self._pyramid(torch.cat([f.stride4 for f in centres]), torch.cat([f.stride8 for f in centres]), fused)
         rows = []
         for b, slab in enumerate(slabs):
             maps = [central[b : b + 1] if i == centre else f.side_map for i, f in enumerate(slab)]

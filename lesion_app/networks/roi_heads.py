@@ -23,7 +23,9 @@ class IgnoringRoIHeads(RoIHeads):
         **rest: torchvision's ``RoIHeads`` arguments.
     """
 
-    def __init__(self, *args: Any, ignore_iobb: float, smooth_l1_beta: float, bg_iou_thresh: float, **rest: Any) -> None:
+    def __init__(
+        self, *args: Any, ignore_iobb: float, smooth_l1_beta: float, bg_iou_thresh: float, **rest: Any
+    ) -> None:
         super().__init__(*args, bg_iou_thresh=bg_iou_thresh, **rest)
         self.ignore_iobb = ignore_iobb
         self.smooth_l1_beta = smooth_l1_beta
@@ -52,9 +54,7 @@ class IgnoringRoIHeads(RoIHeads):
     ) -> tuple[Tensor, Tensor]:
         return self.box_predictor(self.box_head(self.box_roi_pool(features, proposals, image_shapes)))
 
-    def _sample(
-        self, proposals: list[Tensor], targets: list[dict[str, Tensor]]
-    ) -> tuple[list[Tensor], Tensor, Tensor]:
+    def _sample(self, proposals: list[Tensor], targets: list[dict[str, Tensor]]) -> tuple[list[Tensor], Tensor, Tensor]:
         dtype = proposals[0].dtype
         boxes = [t["boxes"].to(dtype) for t in targets]
         proposals = self.add_gt_proposals(proposals, boxes)
@@ -65,9 +65,7 @@ class IgnoringRoIHeads(RoIHeads):
                 label[ignored & (label == 0)] = -1
         sampled = self.subsample(labels)
         proposals = [p[s] for p, s in zip(proposals, sampled)]
-        truth = [
-            b[m[s]] if b.numel() else b.new_zeros((s.numel(), 4)) for b, m, s in zip(boxes, matched, sampled)
-        ]
+        truth = [b[m[s]] if b.numel() else b.new_zeros((s.numel(), 4)) for b, m, s in zip(boxes, matched, sampled)]
         # A background proposal's regression target is never used; encoding its own box keeps it finite.
         kept = [label[s] for label, s in zip(labels, sampled)]
         truth = [torch.where((c > 0)[:, None], b, p) for c, b, p in zip(kept, truth, proposals)]

@@ -28,7 +28,13 @@ class IgnoringRPN(RegionProposalNetwork):
     """
 
     def __init__(
-        self, *args: Any, ignore_iobb: float, straddle_px: float | None, min_size: float, bg_iou_thresh: float, **rest: Any
+        self,
+        *args: Any,
+        ignore_iobb: float,
+        straddle_px: float | None,
+        min_size: float,
+        bg_iou_thresh: float,
+        **rest: Any,
     ) -> None:
         super().__init__(*args, bg_iou_thresh=bg_iou_thresh, **rest)
         self.ignore_iobb = ignore_iobb

@@ -55,7 +55,10 @@ def test_an_overlap_of_exactly_the_threshold_is_a_hit():
 
 def test_tracked_lesions_are_judged_by_their_fused_box_and_best_score():
     lesions = {
-        "b": [Tracklet((1, 2), ((0.0, 0, 9, 10), (4.0, 0, 13, 10)), (0.25, 0.75)), Tracklet((9,), ((0.0, 0, 1, 1),), (0.1,))],
+        "b": [
+            Tracklet((1, 2), ((0.0, 0, 9, 10), (4.0, 0, 13, 10)), (0.25, 0.75)),
+            Tracklet((9,), ((0.0, 0, 1, 1),), (0.1,)),
+        ],
         "d": [Tracklet((0,), ((2.0, 2, 4, 4),), (0.5,))],
     }
     truth = {name: np.empty((0, 6)) for name in "abcd"}

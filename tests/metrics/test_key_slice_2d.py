@@ -54,7 +54,7 @@ def test_images_without_detections_or_truth_are_valid():
 
 
 def test_bad_tables_are_refused():
-    with pytest.raises(ValueError, match="first '9.png'"):
+    with pytest.raises(ValueError, match=r"first '9\.png'"):
         evaluate_key_slices(TRUTH, {"9.png": found()})
     with pytest.raises(ValueError, match="one score"):
         evaluate_key_slices(TRUTH, {"1.png": {"boxes": torch.zeros(2, 4), "scores": torch.zeros(1)}})

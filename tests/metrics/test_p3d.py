@@ -101,9 +101,7 @@ def test_published_numbers_to_all_digits(oracle):
 
 
 def test_complete_test_annotation_finds_itself(real_data):
-    truth = read_truth(
-        json.loads((real_data / "deeplesion/lesion_harvester/Revised-Test1071.json").read_text())
-    )
+    truth = read_truth(json.loads((real_data / "deeplesion/lesion_harvester/Revised-Test1071.json").read_text()))
     lesions = {name: [lesion((z, *box, 0.9)) for z, box in marks] for name, marks in truth.items()}
     curve = evaluate_p3d(truth, lesions)
     assert (curve.n_volumes, curve.n_truth) == (1071, 3665)

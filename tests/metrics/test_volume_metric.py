@@ -145,7 +145,8 @@ def test_two_processes_get_the_result_over_all_volumes(tmp_path):
     context = multiprocessing.get_context("fork")
     results = context.Queue()
     processes = [
-        context.Process(target=evaluate_share, args=(rank, tmp_path / "meeting", results), daemon=True) for rank in (0, 1)
+        context.Process(target=evaluate_share, args=(rank, tmp_path / "meeting", results), daemon=True)
+        for rank in (0, 1)
     ]
     for process in processes:
         process.start()

@@ -112,5 +112,5 @@ def test_no_network_gives_one_sentence_how_to_proceed(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("options", [{"num_images": 2}, {"block_config": (1, 2)}])
 def test_impossible_layouts_are_refused(options: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="odd|three"):
+    with pytest.raises(ValueError, match=r"odd|three"):
         small(**options)

@@ -70,7 +70,9 @@ def test_labelled_lesion_inside_an_ignored_region_stays_positive(tiny_detector: 
 
 def test_anchor_that_straddles_the_border_is_not_sampled(tiny_detector: FasterRCNN25D) -> None:
     anchors = torch.tensor([[-1.0, 4, 20, 20], [4, 4, 20, 65], [4, 4, 20, 64]])
-    labels, _ = tiny_detector.rpn.assign_targets_to_anchors([anchors], [{**target([]), "_size": torch.tensor((64, 64))}])
+    labels, _ = tiny_detector.rpn.assign_targets_to_anchors(
+        [anchors], [{**target([]), "_size": torch.tensor((64, 64))}]
+    )
     assert labels[0].tolist() == [-1, -1, 0]
 
 

@@ -25,9 +25,7 @@ def random_volume(seed, n_slices=12, n_lesions=4, size=60.0):
         centre = centre + rng.normal(0, 2.5, centre.shape)
         seen = rng.random(n_lesions) < 0.75
         boxes = np.concatenate([centre - half, centre + half], axis=1)[seen]
-        volume.append(
-            {"boxes": boxes, "scores": rng.random(len(boxes)), "labels": rng.integers(1, 3, len(boxes))}
-        )
+        volume.append({"boxes": boxes, "scores": rng.random(len(boxes)), "labels": rng.integers(1, 3, len(boxes))})
     return volume
 
 

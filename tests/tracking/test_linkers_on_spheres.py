@@ -43,7 +43,7 @@ def iou(a, b):
     return inter / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inter)
 
 
-def follow(linker, interval_mm, n=60):
+def follow(linker, interval_mm, n=40):
     """Share of the lesions' slices that the best tracklet hits, and share of its slices that hit the lesion."""
     rng = np.random.default_rng(0)
     hits = slices = linked = 0
@@ -62,14 +62,13 @@ def test_bridging_one_slice_finds_more_of_a_lesion_than_none_or_stacking(interva
     assert bridged > follow(SliceStacker(), interval_mm)[0] + 0.03
 
 
-@pytest.mark.parametrize("interval_mm", [1, 2, 5])
-def test_a_second_bridged_slice_brings_little(interval_mm):
-    one, two = (follow(KalmanLinker(max_gap=gap), interval_mm) for gap in (1, 2))
-    assert two[0] < one[0] + 0.05
-    assert two[1] < one[1]
+@pytest.mark.parametrize("interval_mm", [2, 5])
+def test_a_second_bridged_slice_brings_more_false_boxes_than_lesion(interval_mm):
+    (covered, pure), (covered_2, pure_2) = (follow(KalmanLinker(max_gap=gap), interval_mm) for gap in (1, 2))
+    assert covered_2 - covered < pure - pure_2
 
 
-@pytest.mark.parametrize("interval_mm", [1, 2, 5])
+@pytest.mark.parametrize("interval_mm", [2, 5])
 def test_a_strict_iou_cuts_lesions_to_pieces(interval_mm):
     loose, strict = (follow(KalmanLinker(iou_threshold=threshold), interval_mm)[0] for threshold in (0.3, 0.7))
     assert loose > strict + 0.15

@@ -17,9 +17,7 @@ def random_volume(seed, n_slices=10, n=12):
     rng = np.random.default_rng(seed)
     low = rng.integers(0, 12, (n_slices, n, 2)).astype(float)
     boxes = np.concatenate([low, low + rng.integers(6, 12, (n_slices, n, 2))], axis=2)  # integers: equal IoUs occur
-    return [
-        {"boxes": b, "scores": rng.integers(0, 5, n) / 4, "labels": rng.integers(1, 3, n)} for b in boxes
-    ]
+    return [{"boxes": b, "scores": rng.integers(0, 5, n) / 4, "labels": rng.integers(1, 3, n)} for b in boxes]
 
 
 def iou(a, b):

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from lesion_app.boxes.tracklet import Box2D
 from lesion_app.data.phantom.patient import LesionTruth, Phantom
 
+# fmt: off
 COLUMNS = (
-    "File_name,Patient_index,Study_index,Series_ID,Key_slice_index,Measurement_coordinates,Bounding_boxes,"
-    "Lesion_diameters_Pixel_,Normalized_lesion_location,Coarse_lesion_type,Possibly_noisy,Slice_range,Spacing_mm_px_,"
-    "Image_size,DICOM_windows,Patient_gender,Patient_age,Train_Val_Test"
-).split(",")
+    "File_name", "Patient_index", "Study_index", "Series_ID", "Key_slice_index", "Measurement_coordinates",
+    "Bounding_boxes", "Lesion_diameters_Pixel_", "Normalized_lesion_location", "Coarse_lesion_type", "Possibly_noisy",
+    "Slice_range", "Spacing_mm_px_", "Image_size", "DICOM_windows", "Patient_gender", "Patient_age", "Train_Val_Test",
+)
+# fmt: on
 """The 18 columns of DL_info.csv, in order."""
 
 SPLITS = ("train", "val", "test")

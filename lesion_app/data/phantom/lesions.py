@@ -31,8 +31,8 @@ _HOSTS: dict[int, tuple[Tissue, ...]] = {
 _DEPTH = {1: 0.35, 2: 0.55, 3: 0.45, 4: 0.7, 5: 0.3, 6: 0.3, 7: 0.6, 8: 0.5}
 
 # Log-normal long axis (mm) and short / long ratio BEFORE labels go missing, set such that the rows of the phantom's
-# DL_info.csv have the sizes of the real one: long axis 5.4 / 19.0 / 64.7 mm, short axis 4.1 / 13.2 / 46.3 mm at 5 / 50 /
-# 95 % of the 4,927 rows of the official test split. Labels favour large lesions, so the complete set is smaller.
+# DL_info.csv have the sizes of the real one: long axis 5.4 / 19.0 / 64.7 mm, short axis 4.1 / 13.2 / 46.3 mm at 5 / 50
+# / 95 % of the 4,927 rows of the official test split. Labels favour large lesions, so the complete set is smaller.
 _LONG_MM_MEDIAN, _LONG_MM_SIGMA = 15.0, 0.74
 _RATIO_MEDIAN, _RATIO_SIGMA = 0.71, 0.22
 _SMALLEST_MM = 4.2

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lesion_app.boxes.tracklet import Box2D, Box3D
+from lesion_app.boxes.tracklet import Box3D
 from lesion_app.data.phantom.anatomy import Anatomy, draw_anatomy
 from lesion_app.data.phantom.lesions import Lesion, TissueMap, draw_lesions
 from lesion_app.data.phantom.recist import Recist, measure
@@ -55,10 +55,10 @@ class Phantom:
     z_mm: NDArray[np.float64]
     noise_seed: np.random.SeedSequence
 
-    def grid(self, index: int) -> SliceGrid:
-        """Pixels of slice ``index``."""
-        pixel = self.spacing_mm[0]
-        x = ((np.arange(self.size) - self.size / 2 + 0.5) * pixel).astype(np.float32)
+    def grid(self, index: int, finer: int = 1) -> SliceGrid:
+        """Pixels of slice ``index``, each cut into ``finer`` x ``finer``."""
+        pixel = self.spacing_mm[0] / finer
+        x = ((np.arange(self.size * finer) - self.size * finer / 2 + 0.5) * pixel).astype(np.float32)
         return SliceGrid(x, x + np.float32(_BODY_LIFT_MM), float(self.z_mm[index]), self.spacing_mm[2], pixel)
 
     def slices(self) -> Iterator[NDArray[np.uint16]]:
@@ -81,27 +81,32 @@ class Phantom:
         return -float(self.z_mm[index]) / self.anatomy.scale
 
     def _outline(self, lesion: Lesion) -> LesionTruth:
+        # Small lesions are outlined on a finer grid, as a reader places marks between pixels.
+        width = 2 * lesion.body.radii[1] / self.spacing_mm[0]
+        finer = 4 if width < 12 else 2 if width < 40 else 1
         found: dict[int, tuple[Window, Image]] = {}
         for index in range(len(self.z_mm)):
-            part = lesion.body.coverage(self.grid(index))
+            part = lesion.body.coverage(self.grid(index, finer))
             if part is not None and part[1].size:
                 found[index] = part
         # A lesion thinner than the slice never fills half of it; its own strongest slice then sets the bar.
-        bar = min(0.5, 0.5 * max(float(filled.max()) for _, filled in found.values()))
+        bar = 0.5 * max(float(filled.max()) for _, filled in found.values())
         recists: dict[int, Recist] = {}
         corners, voxels = [], 0
         for index, (window, filled) in found.items():
             mask = filled > bar
             if mask.any():
                 row, column = window[0].start, window[1].start
-                recists[index] = measure(mask, column, row)
+                recists[index] = measure(mask, column, row, finer)
                 rows, columns = np.flatnonzero(mask.any(axis=1)) + row, np.flatnonzero(mask.any(axis=0)) + column
                 corners.append((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
                 voxels += int(mask.sum())
-        (x1, y1), (x2, y2) = np.min(corners, axis=0)[:2], np.max(corners, axis=0)[2:]
+        x1, y1 = np.floor(np.min(corners, axis=0)[:2] / finer)
+        x2, y2 = np.ceil(np.max(corners, axis=0)[2:] / finer)
         extent = (float(x1), float(y1), float(min(recists)), float(x2), float(y2), float(max(recists) + 1))
         key = max(recists, key=lambda index: recists[index].diameters_px[0])
-        return LesionTruth(lesion.type, recists, extent, key, voxels * float(np.prod(self.spacing_mm)))
+        volume = voxels / finer**2 * float(np.prod(self.spacing_mm))
+        return LesionTruth(lesion.type, recists, extent, key, volume)
 
 
 def _paint(image: Image, grid: SliceGrid, tile: Image, lesion: Lesion) -> None:
@@ -141,7 +146,7 @@ def draw_phantom(
     anatomy = draw_anatomy(np.random.default_rng(body), size * pixel, (middle - 40, middle + 40))
     half = 0.5 * step * (count - 1) / anatomy.scale
     middle = float(np.clip(middle, min(BOTTOM_MM + half, 330.0), max(TOP_MM - half, 330.0)))
-    z = -middle * anatomy.scale + step * (np.arange(count) - (count - 1) / 2)
+    z = np.asarray(-middle * anatomy.scale + step * (np.arange(count) - (count - 1) / 2), dtype=np.float64)
     scanner, texture = draw_scanner(rng, size, pixel, step), draw_texture(rng, size, pixel)
     hosts = {solid.tissue: float(np.max(solid.hu)) for solid in reversed(anatomy.solids)}
     lesions = draw_lesions(

@@ -35,15 +35,16 @@ class Recist:
         return float(x1 - pad), float(y1 - pad), float(x2 + 1 + pad), float(y2 + 1 + pad)
 
 
-def measure(mask: NDArray[np.bool_], column: int = 0, row: int = 0) -> Recist:
+def measure(mask: NDArray[np.bool_], column: int = 0, row: int = 0, finer: int = 1) -> Recist:
     """Longest diameter of ``mask`` [h, w] and the longest one across it.
 
     Args:
         mask: pixels of the lesion on one slice, at least one set.
-        column, row: position of ``mask[0, 0]`` in the slice (px).
+        column, row: position of ``mask[0, 0]`` in the slice (px of the mask).
+        finer: pixels of the mask per pixel of the slice, along each axis.
 
     Returns:
-        The mark in px of the slice.
+        The mark in px of the slice, rounded to DeepLesion's three decimals.
     """
     rows = np.flatnonzero(mask.any(axis=1))
     first, last = mask[rows].argmax(axis=1), mask.shape[1] - 1 - mask[rows, ::-1].argmax(axis=1)
@@ -55,5 +56,9 @@ def measure(mask: NDArray[np.bool_], column: int = 0, row: int = 0) -> Recist:
     axis = chords[i, j] / max(lengths[i, j], 1e-9)
     tilt = np.abs(chords @ axis) / np.maximum(lengths, 1e-9)
     across = np.where(tilt <= _MOST_TILT, lengths, 0.0)
+    width = lengths * np.sqrt(np.maximum(1 - tilt**2, 0))
+    if across.max() < 0.5 * width.max():  # so few pixels that none lie opposite each other
+        across = width
     k, m = np.unravel_index(int(across.argmax()), across.shape)
-    return Recist(outline[[i, j, k, m]] + np.array([column, row], dtype=np.float64))
+    points = (outline[[i, j, k, m]] + np.array([column, row]) + 0.5) / finer - 0.5
+    return Recist(np.round(points, 3))

@@ -18,6 +18,7 @@ from lesion_app.data.phantom.tissue import Tissue
 
 Image = NDArray[np.float32]
 Window = tuple[slice, slice]
+Path = Sequence[tuple[float, float, float]]
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class Blob:
         total = np.zeros(flat.shape, dtype=np.float32)
         for w in w2[inside]:
             total += np.clip((1 - np.sqrt(flat + np.float32(w))) * steepness + np.float32(0.5), 0, 1)
-        return window, total / np.float32(len(layers))
+        return window, np.asarray(total / len(layers), dtype=np.float32)
 
     def _bend(self, x: Image, y: Image, z: float) -> tuple[Image, Image]:
         shift_x, shift_y = np.zeros_like(y), np.zeros_like(x)
@@ -212,7 +213,7 @@ def _segment_coverage(
     return window, filled.mean(axis=0) if len(layers) > 1 else filled[0]
 
 
-def smooth_path(control: Sequence[Sequence[float]], steps: int = 6) -> NDArray[np.float64]:
+def smooth_path(control: Path, steps: int = 6) -> NDArray[np.float64]:
     """Catmull-Rom curve [(n - 1) * steps + 1, 3] through ``control`` [n >= 2, 3] (mm)."""
     points = np.asarray(control, dtype=np.float64)
     padded = np.concatenate([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])

@@ -94,7 +94,7 @@ class Build:
     def skin(self, h: NDArray[np.float64] | float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Half-width and half-depth of the body at heights h (mm)."""
         grown = self.fat_mm - 14.0
-        width, depth = (np.interp(h, _SKIN[:, 0], _SKIN[:, i]) for i in (1, 2))
+        width, depth = (np.asarray(np.interp(h, _SKIN[:, 0], _SKIN[:, i])) for i in (1, 2))
         return width + grown, depth + 0.8 * grown
 
     def muscle(self, h: NDArray[np.float64] | float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -230,15 +230,15 @@ def _rib_cage(build: Build, density: float) -> Iterator[Solid]:
             hu = np.where(theta[1:] < 2.2, 480.0, 150.0) * density
             yield Tube(points, 5.2, hu, Tissue.BONE)
             yield Tube(points[:13], 2.9, 170.0 * density, Tissue.BONE)
-    depth = float(build.cavity(540.0)[1])
-    yield from _bone(Blob((0.0, -depth - 3.0, -535.0), (20.0, 6.5, 85.0), 360.0 * density, Tissue.BONE), density)
-    width, depth = (float(v) for v in build.cavity(600.0))
+    front = float(build.cavity(540.0)[1])
+    yield from _bone(Blob((0.0, -front - 3.0, -535.0), (20.0, 6.5, 85.0), 360.0 * density, Tissue.BONE), density)
+    wide, deep = (float(v) for v in build.cavity(600.0))
     for side in (-1.0, 1.0):
         blade = Blob(
-            (side * (width - 22), depth * 0.86, -575.0), (36.0, 4.5, 70.0), 420.0 * density, Tissue.BONE, -side * 0.6
+            (side * (wide - 22), deep * 0.86, -575.0), (36.0, 4.5, 70.0), 420.0 * density, Tissue.BONE, -side * 0.6
         )
         yield from _bone(blade, density, 1.8)
-        collar = [(side * 14, -depth * 0.85, -622), (side * 70, -depth * 0.7, -634), (side * 150, 5, -652)]
+        collar = [(side * 14, -deep * 0.85, -622.0), (side * 70, -deep * 0.7, -634.0), (side * 150, 5.0, -652.0)]
         yield Tube(smooth_path(collar), 6.0, 430.0 * density, Tissue.BONE)
         yield from _bone(Blob((side * 152.0, 8.0, -650.0), (22.0, 22.0, 24.0), 420.0 * density, Tissue.BONE), density)
 

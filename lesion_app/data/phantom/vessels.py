@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from lesion_app.data.phantom.organs import lung_room
-from lesion_app.data.phantom.shapes import Tube, smooth_path
+from lesion_app.data.phantom.shapes import Path, Tube, smooth_path
 from lesion_app.data.phantom.tissue import Tissue
 from lesion_app.data.phantom.torso import Build
 
@@ -22,7 +22,7 @@ def great_vessels(build: Build, rng: np.random.Generator) -> Iterator[Tube]:
     artery, vein = 42 + 115 * build.contrast, 40 + 90 * build.contrast
     bend = float(rng.uniform(-4, 4))
 
-    def tube(control: Sequence[Sequence[float]], radii: Sequence[float] | float, hu: float) -> Tube:
+    def tube(control: Path, radii: Sequence[float] | float, hu: float) -> Tube:
         radius = np.repeat(np.broadcast_to(radii, len(control) - 1).astype(float), 6)
         return Tube(smooth_path(control), radius * wide, hu, Tissue.VESSEL)
 
@@ -33,7 +33,14 @@ def great_vessels(build: Build, rng: np.random.Generator) -> Iterator[Tube]:
     yield tube([(-22, -30, -618), (5, -42, -612), (34, -26, -650)], [6.0, 5.5], vein)
     yield tube([(14, -32, -500), (14, -30, -528), (22, -12, -545), (52, 8, -538)], [14.0, 12.5, 9.0], vein + 12)
     yield tube([(14, -18, -537), (-18, -4, -535), (-54, 6, -526)], [11.0, 9.5], vein + 12)
-    aorta = [(0, -24, -500), (-14, -28, -545), (-8, -18, -586), (10, 4, -594), (22, 24, -565), (22, 26, -470)]
+    aorta: list[tuple[float, float, float]] = [
+        (0, -24, -500),
+        (-14, -28, -545),
+        (-8, -18, -586),
+        (10, 4, -594),
+        (22, 24, -565),
+        (22, 26, -470),
+    ]
     aorta += [(12 + bend, 20, -380), (4 + bend, 17, -290), (2 + bend, 13, -215)]
     yield tube(aorta, [15.0, 14.5, 13.5, 12.5, 12.0, 11.0, 9.5, 8.5], artery)
     for x, top in ((-16, -668), (4, -672), (26, -674)):
@@ -59,8 +66,8 @@ def great_vessels(build: Build, rng: np.random.Generator) -> Iterator[Tube]:
 
 
 def branching(
-    root: Sequence[float],
-    direction: Sequence[float],
+    root: ArrayLike,
+    direction: ArrayLike,
     radius_mm: float,
     room: Room,
     rng: np.random.Generator,
@@ -153,15 +160,13 @@ def organ_vessels(build: Build, rng: np.random.Generator) -> Iterator[Tube]:
         if len(radii):
             yield Tube(points, radii, bright, Tissue.VESSEL, 2.0, connected=False)
     for _ in range(7):
-        heading = rng.normal([0, -0.5, 0.9], [0.9, 0.5, 0.6])
-        points, radii = branching((4.0, -14.0, -300.0), heading, 3.2, in_mesentery, rng, most=70, smallest_mm=0.9)
+        aim = rng.normal([0, -0.5, 0.9], [0.9, 0.5, 0.6])
+        points, radii = branching((4.0, -14.0, -300.0), aim, 3.2, in_mesentery, rng, most=70, smallest_mm=0.9)
         if len(radii):
             yield Tube(points, radii, 40 + 70 * build.contrast, Tissue.VESSEL, 1.2, connected=False)
     for side in (-1.0, 1.0):
         for _ in range(3):
-            heading = rng.normal([-side * 0.3, 0.0, 0.8], 0.6)
-            points, radii = branching(
-                (side * 46.0, 36.0, -125.0), heading, 2.6, in_pelvis, rng, most=40, smallest_mm=0.9
-            )
+            aim = rng.normal([-side * 0.3, 0.0, 0.8], 0.6)
+            points, radii = branching((side * 46.0, 36.0, -125.0), aim, 2.6, in_pelvis, rng, most=40, smallest_mm=0.9)
             if len(radii):
                 yield Tube(points, radii, 40 + 60 * build.contrast, Tissue.VESSEL, 1.2, connected=False)

@@ -32,6 +32,7 @@ from lesion_app.data.phantom.patient import draw_phantom
 from lesion_app.errors import InputError
 
 MissingLaw = Literal["deeplesion", "random", "none"]
+_LONGEST_SCAN_MM = 600.0
 _MISSING_LAWS = ("deeplesion", "random", "none")
 
 
@@ -53,17 +54,22 @@ class PhantomSummary:
 
 
 @dataclass(frozen=True)
-class _Job:
-    index: int
-    seed: np.random.SeedSequence
-    split: str
-    folder: Path
+class _Settings:
     size: int
     z_spacings: tuple[float, ...]
     thickness_mm: tuple[float, float]
     lesions_per_volume: tuple[int, int] | None
     missing_law: MissingLaw
     missing_rate: float | None
+
+
+@dataclass(frozen=True)
+class _Job:
+    index: int
+    seed: np.random.SeedSequence
+    split: str
+    folder: Path
+    settings: _Settings
 
 
 @dataclass(frozen=True)
@@ -115,24 +121,21 @@ def write_phantom(
         InputError: ``out`` is not empty, or an argument is out of its range. Nothing is left behind.
     """
     out = Path(out)
-    job_arguments = {
-        "size": size,
-        "z_spacings": tuple(float(v) for v in z_spacings),
-        "thickness_mm": (float(thickness_mm[0]), float(thickness_mm[1])),
-        "lesions_per_volume": lesions_per_volume,
-        "missing_law": missing_law,
-        "missing_rate": missing_rate,
-    }
-    _check(out, patients, seed, split, workers, **job_arguments)
+    settings = _Settings(
+        size=size,
+        z_spacings=tuple(float(v) for v in z_spacings),
+        thickness_mm=(float(thickness_mm[0]), float(thickness_mm[1])),
+        lesions_per_volume=lesions_per_volume,
+        missing_law=missing_law,
+        missing_rate=missing_rate,
+    )
+    _check(out, patients, seed, split, workers, settings)
     root = np.random.SeedSequence(seed)
     patient_seeds = root.spawn(patients)
     splits = _assign_splits(patients, split, np.random.default_rng(root.spawn(1)[0]))
     out.parent.mkdir(parents=True, exist_ok=True)
     with _replacing(out) as folder:
-        jobs = [
-            _Job(i, patient_seeds[i], splits[i], folder / "Images_png", **job_arguments)  # type: ignore[arg-type]
-            for i in range(patients)
-        ]
+        jobs = [_Job(i, patient_seeds[i], splits[i], folder / "Images_png", settings) for i in range(patients)]
         written = []
         for done, result in enumerate(_run(jobs, workers), start=1):
             written.append(result)
@@ -152,7 +155,8 @@ def write_phantom(
 
 def _write_patient(job: _Job) -> _Written:
     patient_seed, label_seed, record_seed = job.seed.spawn(3)
-    phantom = draw_phantom(patient_seed, job.size, job.z_spacings, job.thickness_mm, job.lesions_per_volume)
+    wanted = job.settings
+    phantom = draw_phantom(patient_seed, wanted.size, wanted.z_spacings, wanted.thickness_mm, wanted.lesions_per_volume)
     rng = np.random.default_rng(record_seed)
     count = len(phantom.z_mm)
     series = f"{job.index + 1:06d}_{int(rng.integers(1, 4)):02d}_{int(rng.integers(1, 4)):02d}"
@@ -167,7 +171,7 @@ def _write_patient(job: _Job) -> _Written:
     boxes = np.array([lesion.key.padded_box for lesion in lesions])
     sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1) - 1 - 2 * BOX_PADDING_PX
     long_sides = np.maximum(sides, 1.0) * phantom.spacing_mm[0]
-    labelled = draw_labelled(long_sides, np.random.default_rng(label_seed), job.missing_law, job.missing_rate)
+    labelled = draw_labelled(long_sides, np.random.default_rng(label_seed), wanted.missing_law, wanted.missing_rate)
     return _Written(
         name=f"{series}_{first:03d}-{first + count - 1:03d}",
         rows=[
@@ -234,18 +238,7 @@ def _assign_splits(patients: int, shares: tuple[float, float, float], rng: np.ra
 
 
 def _check(
-    out: Path,
-    patients: int,
-    seed: int,
-    split: tuple[float, float, float],
-    workers: int,
-    *,
-    size: int,
-    z_spacings: tuple[float, ...],
-    thickness_mm: tuple[float, float],
-    lesions_per_volume: tuple[int, int] | None,
-    missing_law: str,
-    missing_rate: float | None,
+    out: Path, patients: int, seed: int, split: tuple[float, float, float], workers: int, settings: _Settings
 ) -> None:
     def refuse(found: str, expected: str) -> None:
         raise InputError(f"The phantom cannot be written: {found}; expected {expected}.")
@@ -254,18 +247,24 @@ def _check(
         refuse(f"{out} exists and is not an empty folder", "a new folder: name another one or remove this one")
     if patients < 1 or workers < 1 or seed < 0:
         refuse(f"patients {patients}, workers {workers}, seed {seed}", "patients and workers from 1, seed from 0")
-    if len(split) != 3 or min(split) < 0 or abs(sum(split) - 1) > 1e-6:
+    if len(split) != 3 or min(split) < 0 or not abs(sum(split) - 1) < 1e-6:
         refuse(f"split is {tuple(split)}", "three shares (train, val, test) that add up to 1")
-    if size < 64:
-        refuse(f"size is {size} px", "64 px or more")
-    if not z_spacings or min(z_spacings) <= 0:
-        refuse(f"z spacings are {z_spacings}", "one or more spacings in mm above 0")
-    if not 0 < thickness_mm[0] <= thickness_mm[1]:
-        refuse(f"thickness_mm is {thickness_mm}", "the shortest and the longest stretch in mm")
-    if lesions_per_volume is not None and not 1 <= lesions_per_volume[0] <= lesions_per_volume[1]:
-        refuse(f"lesions_per_volume is {lesions_per_volume}", "the fewest (1 or more) and the most lesions")
-    if missing_law not in _MISSING_LAWS:
-        refuse(f"missing_law is {missing_law!r}", f"one of {', '.join(_MISSING_LAWS)}")
-    if missing_rate is not None and not 0 <= missing_rate <= highest_missing_rate():
-        highest = f"{highest_missing_rate():.3f}"
-        refuse(f"missing_rate is {missing_rate}", f"0 to {highest}: one lesion a sub-volume keeps its label")
+    if settings.size < 64:
+        refuse(f"size is {settings.size} px", "64 px or more")
+    if not settings.z_spacings or not all(0 < v <= 10 for v in settings.z_spacings):
+        refuse(f"z spacings are {settings.z_spacings}", "one or more spacings in mm, above 0 and up to 10")
+    if not 0 < settings.thickness_mm[0] <= settings.thickness_mm[1] <= _LONGEST_SCAN_MM:
+        refuse(
+            f"thickness_mm is {settings.thickness_mm}",
+            f"the shortest and the longest stretch in mm, up to {_LONGEST_SCAN_MM:g}",
+        )
+    counts = settings.lesions_per_volume
+    if counts is not None and not 1 <= counts[0] <= counts[1]:
+        refuse(f"lesions_per_volume is {counts}", "the fewest (1 or more) and the most lesions")
+    if settings.missing_law not in _MISSING_LAWS:
+        refuse(f"missing_law is {settings.missing_law!r}", f"one of {', '.join(_MISSING_LAWS)}")
+    rate, highest = settings.missing_rate, highest_missing_rate()
+    if rate is not None and not 0 <= rate <= highest:
+        refuse(f"missing_rate is {rate}", f"0 to {highest:.3f}: one lesion a sub-volume keeps its label")
+    if rate and settings.missing_law == "none":
+        refuse(f"missing_rate is {rate} with the law 'none'", "no rate, or the law 'deeplesion' or 'random'")
