@@ -149,7 +149,7 @@ def fit_missing_law(complete: BoxLists, original: BoxLists, spacing_mm: Mapping[
         return float(np.log(totals[np.arange(len(marks)), marks]).sum() - weights[marked].sum())
 
     options = {"xatol": 1e-6, "fatol": 1e-8, "maxiter": 4000, "maxfev": 4000}
-    start = np.log([np.e**2, *np.exp(np.quantile(log_sides[present], [0.25, 0.75]))])
+    start = np.array([2.0, *np.quantile(log_sides[present], [0.25, 0.75])])
     exponent, low, high = minimize(size_loss, start, method="Nelder-Mead", options=options).x
 
     conspicuity = np.where(present, np.clip(log_sides, low, high) - np.log(_REFERENCE_SIDE_MM), 0).sum(axis=1) / lesions
@@ -191,7 +191,7 @@ def draw_labelled(
         bool [lesions], True = labelled.
 
     Raises:
-        ValueError: when a side is not positive, or the rate lies outside [0, `highest_missing_rate`].
+        ValueError: when a side is not positive, the rate outside [0, `highest_missing_rate`], or the law unknown.
     """
     sides = np.asarray(long_side_mm, dtype=np.float64).reshape(-1)
     if not (sides > 0).all():
@@ -206,7 +206,8 @@ def draw_labelled(
     if law == "random":
         return _draw_independent(len(sides), rng, DEEPLESION_LAW.missing_rate if missing_rate is None else missing_rate)
     fitted = DEEPLESION_LAW if law == "deeplesion" else law
-    assert isinstance(fitted, MissingLabelLaw)
+    if not isinstance(fitted, MissingLabelLaw):
+        raise ValueError(f"the law is {law!r}, expected 'deeplesion', 'random', 'none' or a MissingLabelLaw")
     chance = _scaled_chance(fitted, sides, missing_rate)
     conspicuity, spread = fitted.conspicuity(sides), fitted.concentration
     others = len(sides) - 1

@@ -171,7 +171,7 @@ def _dress(
     thickness_mm: float,
 ) -> Lesion:
     """Give a placed lesion its attenuation, margin, outline and, by type, spicules or a necrotic centre."""
-    hu, edge = _appearance(rng, kind, host, host_hu[host], contrast)
+    hu, edge = _appearance(rng, kind, host, host_hu[host], contrast, 2 * radii[1])
     edge = min(edge, 0.8 * radii[1])
     strength = float(rng.uniform(0.08, 0.22))
     layer = min(1.0, thickness_mm)
@@ -193,9 +193,11 @@ def _dress(
 
 
 def _appearance(
-    rng: np.random.Generator, kind: int, host: Tissue, host_hu: float, contrast: float
+    rng: np.random.Generator, kind: int, host: Tissue, host_hu: float, contrast: float, short_mm: float
 ) -> tuple[float, float]:
     """HU and width of the margin (mm) of a lesion."""
+    # A reader needs more contrast to pick a small lesion out of the noise of a solid organ.
+    small = 20.0 * float(np.clip((14.0 - short_mm) / 8.0, 0, 1))
     chance = rng.random()
     low, high = float(rng.uniform()), float(rng.uniform())
     if kind == 1:
@@ -204,11 +206,11 @@ def _appearance(
         return (-620 + 270 * low, 4.0) if chance < 0.15 else (5 + 60 * low, 1.2 + 1.3 * high)
     if kind == 4:
         drop = (14 + 18 * low) + contrast * (18 + 32 * low)
-        return (host_hu - drop, 2.0 + 2.5 * high) if chance < 0.82 else (host_hu + 22 + 35 * low, 2.5)
+        return (host_hu - drop - small, 2.0 + 2.5 * high) if chance < 0.82 else (host_hu + 22 + 35 * low + small, 2.5)
     if kind == 6:
         return (2 + 16 * low, 1.5) if chance < 0.55 else (38 + 55 * contrast * (0.4 + 0.6 * low), 2.5)
     if host in (Tissue.SPLEEN, Tissue.MUSCLE):
-        return (host_hu - 24 - 24 * low, 2.5) if chance < 0.6 else (host_hu + 24 + 36 * low, 2.5)
+        return (host_hu - 26 - 24 * low - small, 2.5) if chance < 0.6 else (host_hu + 26 + 36 * low + small, 2.5)
     solid = 28 + 28 * low + contrast * 45 * high
     return (5 + 15 * low, 1.5) if chance < 0.08 else (solid, 1.3 + 2.0 * high)
 

@@ -23,7 +23,7 @@ _MAP_PIXELS, _MAP_STEP_MM = 96, 10.0
 
 @dataclass(frozen=True)
 class LesionTruth:
-    """Where one lesion lies: masks by slice index, on the sub-volume's grid (0-based px and slice index).
+    """Where one lesion lies, on the sub-volume's grid (0-based px and slice index).
 
     Args:
         type: 1..8; recists: slice index -> mark; extent: tight (x1, y1, z1, x2, y2, z2), half-open;
