@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lesion_app.config_errors import check_overrides, explain
+from lesion_app.config_errors import check_overlay, check_overrides, explain
 from lesion_app.errors import InputError
 
 
@@ -84,14 +84,15 @@ def run_bundle(
     root = find_bundle(bundle)
     values = {"bundle_root": str(root), **(overrides or {})}
     try:
+        files = config_paths(root, configs)
         workflow = ConfigWorkflow(
-            config_file=config_paths(root, configs),
+            config_file=files,
             meta_file=str(root / "configs" / "metadata.json"),
             logging_file=str(root / "configs" / "logging.conf"),
             workflow_type=workflow_type,
             tracking=tracking,
         )
-        check_overrides(values, workflow.parser.get())  # type: ignore[arg-type]
+        _check_keys(files, values, workflow.parser.get())  # type: ignore[arg-type]
         workflow.parser.update(values)
         workflow.initialize()
         workflow.run()
@@ -102,3 +103,13 @@ def run_bundle(
             raise
         raise mistake from error
     return workflow.parser
+
+
+def _check_keys(files: Sequence[str], values: dict[str, Any], merged: dict[str, Any]) -> None:
+    """Refuse mistyped keys of overlays and overrides."""
+    contents = [json.loads(Path(file).read_text()) for file in files]
+    base: dict[str, Any] = dict(contents[0])
+    for file, overlay in zip(files[1:], contents[1:]):
+        check_overlay(overlay, base, merged, Path(file).name)
+        base.update(overlay)
+    check_overrides(values, merged)

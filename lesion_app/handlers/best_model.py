@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 from ignite.engine import Engine, Events
 from torch import nn
 
@@ -19,7 +20,7 @@ class BestModel:
     """Writes ``network``'s bare state dict when the validation reaches a new best.
 
     Attached to an evaluator. Unlike MONAI's ``CheckpointSaver`` it has a state of its own, so that the first
-    validation after a resume cannot overwrite a better model.
+    validation after a resume cannot overwrite a better model. With several processes the first one writes.
 
     Args:
         network: what to save (the teacher, for ``models/model.pt``).
@@ -47,7 +48,9 @@ class BestModel:
 
     def _keep(self, engine: Engine) -> None:
         value = float(engine.state.metrics[self.metric])
-        if value > self.best:
-            self.best = value
+        if not value > self.best:  # not a number is never best
+            return
+        self.best = value
+        if idist.get_rank() == 0:
             save_atomically({k: v.detach().cpu() for k, v in self.network.state_dict().items()}, self.path)
             logger.info("new best %s %.4f, weights in %s", self.metric, value, self.path)

@@ -14,6 +14,8 @@ from lesion_app.errors import InputError
 
 logger = logging.getLogger("lesion_app.training")
 
+_OF_THE_EPOCH = ("epoch_mined_precision", "epoch_mined_recall", "epoch_mined_per_ground_truth", "epoch_mined_boxes")
+
 
 class IterationFigures:
     """Replaces the trainer's output by ``[{name: float}]`` and prints a line with the time left.
@@ -47,6 +49,8 @@ class IterationFigures:
 
     def _start_epoch(self, engine: Engine) -> None:
         self._totals.clear()
+        for name in _OF_THE_EPOCH:  # an epoch that mines nothing must not show the precision of the one before
+            engine.state.metrics.pop(name, None)
 
     def _collect(self, engine: Engine) -> None:
         output: Any = engine.state.output

@@ -23,10 +23,13 @@ class MlflowRun(MLFlowHandler):
     * A process opens its own run for a (tracking URI, experiment, run name) and shares it among its handlers;
       it never continues one that another process left behind. MONAI's picks any unfinished run up, so that a
       crashed run swallows the next one.
-    * An exception marks the run FAILED before it travels on, an interpreter that exits early marks it KILLED.
+    * An exception marks the run FAILED before it travels on; Ctrl-C, and an interpreter that exits while the run is
+      open, mark it KILLED.
     * Hyper-parameters are logged as parameters once a run.
+    * The figures of an epoch are logged after all other handlers, so that those of its validation are among them.
 
-    Stands first in the list of handlers: MONAI's ``StatsHandler`` re-raises and ends the chain.
+    Stands first in the list of handlers: MONAI's ``StatsHandler`` re-raises and ends the chain. MONAI's own handlers
+    (``--tracking mlflow``) find the open run by its name and write into it as well.
 
     Args:
         **options: those of ``MLFlowHandler``.
@@ -41,11 +44,14 @@ class MlflowRun(MLFlowHandler):
 
     def attach(self, engine: Engine) -> None:
         """Register with an engine."""
+        epoch_log, self.epoch_log = self.epoch_log, False  # registered in start() instead
         super().attach(engine)
+        self.epoch_log = epoch_log
         engine.add_event_handler(Events.EXCEPTION_RAISED, self._fail)
 
     def start(self, engine: Engine) -> None:
         """Open the run, or join the one this process has open under the same name."""
+        self._log_epochs_last(engine)
         if self.cur_run is None:
             self._set_experiment()
             key = (
@@ -64,13 +70,19 @@ class MlflowRun(MLFlowHandler):
         self._delete_exist_param_in_dict(parameters)
         self._log_params(parameters)
 
+    def _log_epochs_last(self, engine: Engine) -> None:
+        # By now every other handler is registered: the figures of a validation are there before they are logged.
+        if self.epoch_log and not engine.has_event_handler(self.epoch_completed, Events.EPOCH_COMPLETED):
+            event = Events.EPOCH_COMPLETED
+            engine.add_event_handler(event(self.epoch_log) if callable(self.epoch_log) else event, self.epoch_completed)
+
     def close(self) -> None:
         """End the run as FINISHED."""
         self._open.pop(getattr(self, "_key", ("", "", "")), None)
         super().close()
 
     def _fail(self, engine: Engine, error: BaseException) -> None:
-        self._end("FAILED")
+        self._end("KILLED" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "FAILED")
         raise error
 
     def _end_early(self, key: tuple[str, str, str]) -> None:

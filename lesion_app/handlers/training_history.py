@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ class TrainingHistory:
     """Appends figures to ``<folder>/history.jsonl`` and draws ``training_curves.png`` in the end.
 
     A line holds ``iteration`` and the means of the iteration figures since the line before, or the metrics of a
-    validation. On a resume, lines of iterations that will be run again are dropped.
+    validation. No line reaches beyond an epoch, where resumes begin: on a resume, lines of iterations that will be
+    run again are dropped, and what is written is what an uninterrupted run would write.
 
     Args:
         folder: output folder.
@@ -45,14 +47,17 @@ class TrainingHistory:
     def _start(self, engine: Engine) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         kept = [line for line in self._lines() if line["iteration"] <= engine.state.iteration]
-        self.path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        partial = self.path.with_suffix(".jsonl.tmp")
+        partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        os.replace(partial, self.path)
 
     def _collect(self, engine: Engine) -> None:
         figures: dict[str, float] = engine.state.output[0]  # type: ignore[index]
         for name, value in figures.items():
             self._sums[name] += value
             self._counts[name] += 1
-        if engine.state.iteration % self.every == 0:
+        iteration, epoch_length = engine.state.iteration, engine.state.epoch_length
+        if iteration % self.every == 0 or (epoch_length and iteration % epoch_length == 0):
             self._append(engine, {name: self._sums[name] / self._counts[name] for name in self._sums})
             self._sums.clear()
             self._counts.clear()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import ignite.distributed as idist
 from ignite.engine import Engine, Events
 from torch import nn
 
@@ -38,6 +39,8 @@ class TrainingState:
     random generators. The file is replaced atomically. On CPU a resumed run equals the uninterrupted one bit
     for bit, since every draw of the data depends on its running number only.
 
+    With several processes every one loads the file and the first one writes it, with everybody's generators.
+
     Must be the *first* handler of the list for resuming (it restores the generators before anything draws) and
     attaches its saving by itself *after* all others of the same event, so that a validation comes before.
 
@@ -45,12 +48,13 @@ class TrainingState:
         path: checkpoint file.
         objects: by name.
         sampler: its ``start`` is set to the draws that were used up.
-        batch_size: draws an iteration uses up.
-        resume: go on from ``path`` when it exists; with False an existing file is overwritten.
+        batch_size: draws an iteration uses up, over all processes.
+        resume: go on from ``path`` when it exists (a run that had reached its last epoch stays as it is); with
+            False an existing file is overwritten.
         every: epochs between two saves.
 
     Raises:
-        InputError: (on attach) an unreadable checkpoint or one of another network.
+        InputError: (on attach) an unreadable checkpoint, one of another network or of another number of processes.
     """
 
     def __init__(
@@ -68,26 +72,34 @@ class TrainingState:
         self.batch_size = batch_size
         self.resume = resume
         self.every = every
-        self._pending: dict[str, Any] | None = None
+        self._resumed: dict[str, Any] | None = None
+        self._generators: dict[str, Any] | None = None
 
     def attach(self, engine: Engine) -> None:
         """Register with a trainer; loads the checkpoint at once when resuming."""
         if self.resume and self.path.is_file():
             self._load(engine)
-        engine.add_event_handler(Events.STARTED, self._register_save)
+        engine.add_event_handler(Events.STARTED, self._start)
         # A data loader draws its seed when it starts; the generators are put back after that.
         engine.add_event_handler(Events.ITERATION_STARTED, self._restore_generators)
 
-    def _register_save(self, engine: Engine) -> None:
+    def _start(self, engine: Engine) -> None:
+        if self._resumed is not None:
+            # Ignite has begun anew when the run was complete already; so told, it ends at once instead.
+            engine.state.iteration, engine.state.epoch = self._resumed["iteration"], self._resumed["epoch"]
+            self._resumed = None
         if not engine.has_event_handler(self._save, Events.EPOCH_COMPLETED):
             engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.every), self._save)
 
     def _save(self, engine: Engine) -> None:
+        generators = idist.all_gather(capture_random_state())
+        if idist.get_rank() > 0:
+            return
         content = {
             "iteration": int(engine.state.iteration),
             "epoch": int(engine.state.epoch),
             "epoch_length": int(engine.state.epoch_length or 0),
-            "random": capture_random_state(),
+            "random": generators,
             "objects": {name: value.state_dict() for name, value in self.objects.items()},
         }
         save_atomically(content, self.path)
@@ -98,12 +110,12 @@ class TrainingState:
         if wanted != found:
             raise InputError(
                 f"{self.path} is not a state of this training: it holds {sorted(found)}, expected {sorted(wanted)}; "
-                "resume with the config it was started with, or start anew with --resume false"
+                "resume with the config it was started with, or start anew with --resume False"
             )
         if content["epoch_length"] != int(engine.state.epoch_length or 0):
             raise InputError(
                 f"{self.path} was saved with epoch_length {content['epoch_length']}, this run has "
-                f"{engine.state.epoch_length}; resume with the same epoch_length or start anew with --resume false"
+                f"{engine.state.epoch_length}; resume with the same epoch_length or start anew with --resume False"
             )
         for name, value in self.objects.items():
             state = content["objects"][name]
@@ -114,10 +126,19 @@ class TrainingState:
         engine.state.iteration = content["iteration"]
         engine.state.epoch = content["epoch"]
         self.sampler.start = content["iteration"] * self.batch_size
-        self._pending = content["random"]
+        generators = content["random"]
+        if len(generators) != idist.get_world_size():
+            raise InputError(
+                f"{self.path} was saved by {len(generators)} processes, this run has {idist.get_world_size()}; resume "
+                "with as many processes or start anew with --resume False"
+            )
+        self._generators = generators[idist.get_rank()]
+        self._resumed = {"iteration": content["iteration"], "epoch": content["epoch"]}
         logger.info("resumed %s at iteration %d", self.path, content["iteration"])
+        if engine.state.max_epochs is not None and content["epoch"] >= engine.state.max_epochs:
+            logger.info("all %d epochs are done; raise epochs to train on", engine.state.max_epochs)
 
     def _restore_generators(self, engine: Engine) -> None:
-        if self._pending is not None:
-            restore_random_state(self._pending)
-            self._pending = None
+        if self._generators is not None:
+            restore_random_state(self._generators)
+            self._generators = None

@@ -8,7 +8,7 @@ from typing import Any
 
 from lesion_app.errors import InputError
 
-_FILES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd", ".dcm")
+CT_FILE_TYPES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 
 
 def ct_item(
@@ -30,7 +30,9 @@ def ct_item(
 
 
 def list_cts(folder: str | Path) -> list[dict[str, Any]]:
-    """Items of all CTs in ``folder``: its CT files, and its sub-folders as DICOM series.
+    """Items of all CTs in ``folder``: its CT files, its sub-folders, and itself when DICOM files lie in it.
+
+    Hidden files and folders are passed over.
 
     Raises:
         InputError: when there is none.
@@ -38,9 +40,13 @@ def list_cts(folder: str | Path) -> list[dict[str, Any]]:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder; expected one that holds CT files or DICOM series folders")
-    found = [p for p in sorted(folder.iterdir()) if p.is_dir() or p.name.lower().endswith(_FILES)]
+    entries = [p for p in sorted(folder.iterdir()) if not p.name.startswith(".")]
+    found = [p for p in entries if p.is_dir() or p.name.lower().endswith(CT_FILE_TYPES)]
+    if any(p.is_file() and p.suffix.lower() == ".dcm" for p in entries):
+        found.insert(0, folder)  # its .dcm files are one series, not a CT each
     if not found:
         raise InputError(
-            f"no CT found in {folder}; expected {', '.join(_FILES)} files or folders with a DICOM series each"
+            f"no CT found in {folder}; expected {', '.join(CT_FILE_TYPES)} files, .dcm files of one series, or folders "
+            "with a DICOM series each"
         )
     return [ct_item(path) for path in found]

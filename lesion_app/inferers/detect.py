@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from lesion_app.bundle_run import config_paths, find_bundle, run_bundle
 from lesion_app.errors import InputError
 from lesion_app.inferers.ct_list import ct_item
@@ -69,6 +71,17 @@ def detect(
             raise InputError(f"the lowest score to report must lie in 0..1, got {min_score}")
         overrides["min_score"] = min_score
     if device is not None:
-        overrides["device"] = f"$torch.device('{device}')"
+        overrides["device"] = f"$torch.device('{_usable_device(device)}')"
     run_bundle(names, overrides, bundle=root, workflow_type="infer")
     return read_lesions_json(out / "lesions.json")
+
+
+def _usable_device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"there is no device '{name}' here; use cpu, or a GPU like cuda:0 that torch can see"
+        ) from error
+    return device

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from typing import Any, Literal
 
 import numpy as np
@@ -31,7 +32,8 @@ class WholeVolumeInferer(Inferer):
         interval_mm: distance of neighbouring slices in a slab, as in training.
         num_slices: slices of a slab, needed for ``naive`` with a network that does not tell.
         slabs_per_batch: slabs fused, and images encoded, at a time.
-        cache_bytes: bound of the features kept for later slabs; beyond it images are encoded again.
+        cache_bytes: bound of the features kept for later slabs; beyond it images are encoded again. What one batch
+            of slabs needs is held beside.
         mode: ``streaming`` or ``naive``.
         device: where the network runs; None = where its parameters lie.
         progress: show a bar with the time left.
@@ -124,6 +126,8 @@ class WholeVolumeInferer(Inferer):
             done = start + len(windows)
             kept = {i: f for i, f in kept.items() if plan.last_use[i] >= done}
             self._bound(kept)
+            for features in kept.values():
+                own_memory(features)
         return found
 
     def _bound(self, kept: dict[int, Any]) -> None:
@@ -133,3 +137,14 @@ class WholeVolumeInferer(Inferer):
             if total <= self.cache_bytes:
                 return
             total -= kept.pop(i).nbytes
+
+
+def own_memory(features: Any) -> None:
+    """Copy every tensor field of a dataclass that is a view into a larger tensor, in place.
+
+    Features of a batch of images are views of one tensor; keeping one would keep all of them in memory.
+    """
+    for field in fields(features):
+        value = getattr(features, field.name)
+        if isinstance(value, Tensor) and value.untyped_storage().nbytes() > value.numel() * value.element_size():
+            setattr(features, field.name, value.clone())
