@@ -81,13 +81,11 @@ def phantom(
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = min(4, os.cpu_count() or 1),
 ) -> None:
     """Generate CTs in DeepLesion's layout whose labels are incomplete as DeepLesion's are."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from lesion_app.data.phantom import write_phantom
+    from lesion_app.progress import progress_bar
 
     shortest, longest = _numbers(thickness_mm, "-", 2, "--thickness", "55-75")
-    columns = (TextColumn("phantom"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
+    with progress_bar(console, "patients") as bar:
         task = bar.add_task("phantom", total=patients)
         summary = write_phantom(
             out,
@@ -219,7 +217,7 @@ def detect(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Argument(help="Folder for data, models and results; made when missing.")] = Path("demo"),
-    patients: Annotated[int, typer.Option(min=10)] = 150,
+    patients: Annotated[int, typer.Option(min=50)] = 600,
     seed: int = 0,
 ) -> None:
     """Generate data with half of its labels missing, train, evaluate in 3D, find lesions in a CT (about 8 minutes)."""

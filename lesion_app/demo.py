@@ -19,13 +19,19 @@ from lesion_app.data.phantom import write_phantom
 from lesion_app.errors import InputError
 from lesion_app.handlers.training_history import read_history
 from lesion_app.inferers.detect import detect
+from lesion_app.progress import progress_bar
 from lesion_app.visualize.phantom_sheet import draw_data_sheet
 from transforms.ct_reader import open_ct
 
 _MARK = ".lesion-app-demo"
 
+# Small bodies in few thick slices: lesions of real size fill more of a slice, and a CPU sees many patients in minutes.
+PHANTOM: dict[str, Any] = {"size": 256, "z_spacings": (5.0,), "thickness_mm": (30.0, 40.0), "split": (0.82, 0.06, 0.12)}
 
-def run_demo(out: Path, *, patients: int, seed: int, console: Console, epochs: int | None = None) -> dict[str, Any]:
+
+def run_demo(
+    out: Path, *, patients: int, seed: int, console: Console, overrides: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Run the demo into ``out``; an earlier demo there is replaced.
 
     Args:
@@ -33,7 +39,7 @@ def run_demo(out: Path, *, patients: int, seed: int, console: Console, epochs: i
         patients: phantom patients, split into training, validation and test.
         seed: of data and training.
         console: where progress and the table go.
-        epochs: training epochs, None = the overlay's.
+        overrides: config values of the training, for a shorter one.
 
     Returns:
         what ``evaluation.json`` holds.
@@ -54,7 +60,11 @@ def run_demo(out: Path, *, patients: int, seed: int, console: Console, epochs: i
 
     data = out / "data"
     step(f"generating CTs of {patients} phantom patients, half of the lesions without a label")
-    write_phantom(data, patients, seed, workers=2)
+    with progress_bar(console, "patients") as bar:
+        task = bar.add_task("", total=patients)
+        write_phantom(
+            data, patients, seed, workers=2, progress=lambda done, _: bar.update(task, completed=done), **PHANTOM
+        )
     prepare_deeplesion(data, data)
     records = load_records(data / "datalist.json", "training", data)
     draw_data_sheet(records, read_slice, out / "data.png", seed=seed)
@@ -67,8 +77,7 @@ def run_demo(out: Path, *, patients: int, seed: int, console: Console, epochs: i
         "seed": seed,
     }
     step("training: python -m monai.bundle run training --config_file \"['configs/train.json','configs/demo.json']\"")
-    length = {} if epochs is None else {"epochs": epochs}
-    run_bundle(["train", "demo"], {**shared, "output_dir": str(results / "training"), **length})
+    run_bundle(["train", "demo"], {**shared, "output_dir": str(results / "training"), **(overrides or {})})
 
     step("evaluating teacher and student on held-out patients")
     folder = results / "evaluation"

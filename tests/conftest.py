@@ -67,8 +67,8 @@ def phantom_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_training() -> Callable[..., dict[str, Any]]:
-    """``tiny_training(data, folder, **more)``: overrides of train.json with demo.json for a run of seconds.
+def tiny_run() -> Callable[..., dict[str, Any]]:
+    """``tiny_run(data, folder, **more)``: overrides of train.json with demo.json for a run of seconds.
 
     Two epochs of three iterations with a network that knows nothing, whose teacher mines nevertheless.
     """

@@ -91,7 +91,7 @@ def test_faults_of_the_program_keep_their_type(small_bundle):
         run_bundle(["inference", "twice"], bundle=small_bundle)
 
 
-@pytest.mark.parametrize("overlays", [["demo"], ["demo", "evaluate"], ["evaluate"]])
+@pytest.mark.parametrize("overlays", [["demo"], ["demo", "evaluate"], ["evaluate"], ["multi_gpu_train"]])
 def test_no_overlay_of_the_bundle_is_taken_for_mistyped(overlays):
     from lesion_app.bundle_run import _check_keys
 
@@ -101,9 +101,9 @@ def test_no_overlay_of_the_bundle_is_taken_for_mistyped(overlays):
 
 
 @pytest.mark.usefixtures("unchanged_process")
-def test_training_and_evaluation_run_from_the_bundles_own_configs(phantom_data, tiny_training, tmp_path, monkeypatch):
+def test_training_and_evaluation_run_from_the_bundles_own_configs(phantom_data, tiny_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    settings = tiny_training(phantom_data, tmp_path, epochs=1)
+    settings = tiny_run(phantom_data, tmp_path, epochs=1)
     run_bundle(["train", "demo"], settings)
     weights = torch.load(tmp_path / "models" / "model.pt", weights_only=True)
     assert all(isinstance(value, torch.Tensor) for value in weights.values())

@@ -29,7 +29,7 @@ def load_densenet121_trunk(trunk: nn.Module) -> None:
         raise InputError(
             f"ImageNet weights of DenseNet-121 could not be loaded ({type(error).__name__}); connect to the "
             f"internet once, or put {weights.url.rsplit('/', 1)[-1]} into torch's hub checkpoint folder "
-            "($TORCH_HOME/hub/checkpoints), or train from scratch with --pretrained false"
+            "($TORCH_HOME/hub/checkpoints), or train from scratch with --pretrained False"
         ) from error
     load_trunk_state(trunk, state)
 

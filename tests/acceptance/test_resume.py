@@ -20,14 +20,14 @@ EPOCHS, EPOCH_LENGTH = 3, 4
 
 
 @pytest.fixture(scope="module")
-def start(phantom_data, tiny_training, tmp_path_factory):
+def start(phantom_data, tiny_run, tmp_path_factory):
     """``start(name, *options, num_workers=0)``: a training in a process of its own, from the bundle's own configs."""
     base = tmp_path_factory.mktemp("runs")
 
     def make(name: str, *options: str, num_workers: int = 0) -> tuple[subprocess.Popen[str], Path]:
         folder = base / name
         folder.mkdir(exist_ok=True)
-        overlay = tiny_training(
+        overlay = tiny_run(
             phantom_data, folder, epochs=EPOCHS, epoch_length=EPOCH_LENGTH, num_workers=num_workers, use_mlflow=True
         )
         (folder / "tiny.json").write_text(json.dumps(overlay))

@@ -106,7 +106,7 @@ def test_no_network_gives_one_sentence_how_to_proceed(monkeypatch: pytest.Monkey
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", refuse)
-    with pytest.raises(InputError, match=r"densenet121-.*\.pth.*--pretrained false"):
+    with pytest.raises(InputError, match=r"densenet121-.*\.pth.*--pretrained False"):
         load_densenet121_trunk(DenseNet25D().trunk)
 
 

@@ -71,15 +71,24 @@ def test_boxes_outside_the_body_are_held_and_moved():
         "image": body(),
         "view": View(),
         "boxes": [[10.5, 30.0, 40.0, 50.0]],
-        "ignore": [],
-        "truth_boxes": torch.tensor([[40.0, 50.0, 80.0, 84.3]]),
+        "ignore": torch.tensor([[40.0, 50.0, 80.0, 84.3]]),
+        "truth_boxes": [],
     }
     out = CropBlackBorderd()(item)
     assert out["view"] == View(shift_x=-10, shift_y=-20)
     assert out["image"].shape == (3, 60, 70)
     assert out["boxes"].tolist() == [[0.5, 10.0, 30.0, 30.0]]
-    assert out["truth_boxes"][0, :3].tolist() == [30.0, 30.0, 70.0]
-    assert out["ignore"].shape == (0, 4)
+    assert out["ignore"][0, :3].tolist() == [30.0, 30.0, 70.0]
+    assert out["truth_boxes"].shape == (0, 4)
+
+
+def test_what_is_cut_does_not_depend_on_the_truth():
+    item = {"image": body(), "view": View(), "boxes": [[30.0, 40.0, 40.0, 50.0]], "ignore": []}
+    without = CropBlackBorderd()(item)
+    out = CropBlackBorderd()({**item, "truth_boxes": [[1.0, 1.0, 8.0, 8.0]]})
+    assert out["view"] == without["view"]
+    assert torch.equal(out["image"], without["image"])
+    assert out["truth_boxes"][0, 0] == 1.0 + out["view"].shift_x
 
 
 def test_without_a_body_nothing_is_cropped():
