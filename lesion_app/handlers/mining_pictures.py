@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from lesion_app.metrics.mining import hidden_truth
@@ -26,9 +27,19 @@ class MiningPictures:
         folder: TensorBoard's folder; the sheet ``mined_lesions.png`` is written beside the event files.
         every: iterations between two histograms and pictures.
         sheet_tiles: how many of the latest slabs with mined boxes the sheet shows.
+        hu_min, hu_max: what 0 and 255 of the slabs stand for, HU.
     """
 
-    def __init__(self, folder: str | Path, every: int = 500, sheet_tiles: int = 12) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        every: int = 500,
+        sheet_tiles: int = 12,
+        hu_min: float = -1024.0,
+        hu_max: float = 3071.0,
+    ) -> None:
+        self.hu_min = hu_min
+        self.hu_max = hu_max
         self.folder = Path(folder)
         self.every = every
         self.sheet_tiles = sheet_tiles
@@ -50,10 +61,16 @@ class MiningPictures:
             if len(item["mined"]["boxes"]):
                 keep = ("image", "boxes", "mined", "truth_boxes", "spacing_mm")
                 picture = {k: item[k] for k in keep if k in item}
-                picture["image"] = picture["image"][picture["image"].shape[0] // 2].half()
+                middle = picture["image"][picture["image"].shape[0] // 2]
+                picture["image"] = self._on_full_scale(middle).half()
                 self._latest = [*self._latest[-(self.sheet_tiles - 1) :], (int(engine.state.iteration), picture)]
         if engine.state.iteration % self.every == 0:
             self._write(int(engine.state.iteration))
+
+    def _on_full_scale(self, image: Tensor) -> Tensor:
+        """The image on the overlay's scale, 0..255 for HU -1024..3071."""
+        hu = image / 255 * (self.hu_max - self.hu_min) + self.hu_min
+        return (hu + 1024) * (255 / 4095)
 
     def _write(self, iteration: int) -> None:
         if self._writer is None:

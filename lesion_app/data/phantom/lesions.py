@@ -73,6 +73,7 @@ def draw_lesions(
     contrast: float,
     thickness_mm: float,
     count_range: tuple[int, int] | None,
+    conspicuity_hu: float = 0.0,
 ) -> list[Lesion]:
     """Draw the lesions of one sub-volume; at least one, fewer than drawn when there is no room.
 
@@ -82,6 +83,7 @@ def draw_lesions(
         contrast: enhancement of the patient, 0 = none.
         thickness_mm: slice thickness.
         count_range: fewest and most lesions, uniformly; None = DeepLesion's `LESION_COUNTS`.
+        conspicuity_hu: added to every lesion's contrast with its host, 0 = plausible lesions.
 
     Returns:
         Lesions that keep a gap of some mm to one another (patient mm).
@@ -100,7 +102,8 @@ def draw_lesions(
         for kind in _type_order(rng, lesions[-1].type if lesions else None):
             placed = _place(rng, int(kind), tissues, depths, lesions)
             if placed is not None:
-                lesions.append(_dress(rng, int(kind), *placed, host_hu, contrast, thickness_mm))
+                lesion = _dress(rng, int(kind), *placed, host_hu, contrast, thickness_mm, conspicuity_hu)
+                lesions.append(lesion)
                 break
     if not lesions:
         raise RuntimeError("no lesion fits into the body")
@@ -169,9 +172,11 @@ def _dress(
     host_hu: Mapping[Tissue, float],
     contrast: float,
     thickness_mm: float,
+    conspicuity_hu: float,
 ) -> Lesion:
     """Give a placed lesion its attenuation, margin, outline and, by type, spicules or a necrotic centre."""
     hu, edge = _appearance(rng, kind, host, host_hu[host], contrast, 2 * radii[1])
+    hu += conspicuity_hu if hu >= host_hu[host] else -conspicuity_hu
     edge = min(edge, 0.8 * radii[1])
     strength = float(rng.uniform(0.08, 0.22))
     layer = min(1.0, thickness_mm)

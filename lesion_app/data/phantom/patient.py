@@ -126,6 +126,7 @@ def draw_phantom(
     z_spacings: tuple[float, ...],
     thickness_mm: tuple[float, float],
     lesions_per_volume: tuple[int, int] | None,
+    conspicuity_hu: float = 0.0,
 ) -> Phantom:
     """Draw one patient.
 
@@ -135,6 +136,7 @@ def draw_phantom(
         z_spacings: slice spacings to choose from, mm.
         thickness_mm: shortest and longest stretch of the body to scan, mm.
         lesions_per_volume: fewest and most lesions; None = DeepLesion's distribution.
+        conspicuity_hu: HU by which lesions stand out more than plausible ones.
     """
     body, scan, disease, noise = seed.spawn(4)
     rng = np.random.default_rng(scan)
@@ -156,6 +158,7 @@ def draw_phantom(
         anatomy.build.contrast,
         step,
         lesions_per_volume,
+        conspicuity_hu,
     )
     return Phantom(anatomy, scanner, texture, tuple(lesions), (pixel, pixel, step), size, z, noise)
 

@@ -61,6 +61,7 @@ class _Settings:
     lesions_per_volume: tuple[int, int] | None
     missing_law: MissingLaw
     missing_rate: float | None
+    conspicuity_hu: float
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ def write_phantom(
     size: int = 512,
     lesions_per_volume: tuple[int, int] | None = None,
     z_spacings: Sequence[float] = (1.0, 2.0, 5.0),
+    conspicuity_hu: float = 0.0,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> PhantomSummary:
@@ -111,6 +113,8 @@ def write_phantom(
         size: side of the slices in px. Pixels stay 0.6 to 1.0 mm, so that small images show small bodies.
         lesions_per_volume: fewest and most lesions; None = DeepLesion's distribution (mean 3.42).
         z_spacings: slice spacings (= thicknesses) to choose from, mm.
+        conspicuity_hu: HU by which every lesion stands out more than a plausible one; for demonstrations and
+            tests on small networks, results on such data say nothing about real lesions.
         workers: processes.
         progress: called with (patients done, patients) after each patient.
 
@@ -128,6 +132,7 @@ def write_phantom(
         lesions_per_volume=lesions_per_volume,
         missing_law=missing_law,
         missing_rate=missing_rate,
+        conspicuity_hu=float(conspicuity_hu),
     )
     _check(out, patients, seed, split, workers, settings)
     root = np.random.SeedSequence(seed)
@@ -156,7 +161,14 @@ def write_phantom(
 def _write_patient(job: _Job) -> _Written:
     patient_seed, label_seed, record_seed = job.seed.spawn(3)
     wanted = job.settings
-    phantom = draw_phantom(patient_seed, wanted.size, wanted.z_spacings, wanted.thickness_mm, wanted.lesions_per_volume)
+    phantom = draw_phantom(
+        patient_seed,
+        wanted.size,
+        wanted.z_spacings,
+        wanted.thickness_mm,
+        wanted.lesions_per_volume,
+        wanted.conspicuity_hu,
+    )
     rng = np.random.default_rng(record_seed)
     count = len(phantom.z_mm)
     series = f"{job.index + 1:06d}_{int(rng.integers(1, 4)):02d}_{int(rng.integers(1, 4)):02d}"
@@ -261,6 +273,8 @@ def _check(
     counts = settings.lesions_per_volume
     if counts is not None and not 1 <= counts[0] <= counts[1]:
         refuse(f"lesions_per_volume is {counts}", "the fewest (1 or more) and the most lesions")
+    if not 0 <= settings.conspicuity_hu <= 500:
+        refuse(f"conspicuity_hu is {settings.conspicuity_hu}", "0 to 500 HU")
     if settings.missing_law not in _MISSING_LAWS:
         refuse(f"missing_law is {settings.missing_law!r}", f"one of {', '.join(_MISSING_LAWS)}")
     rate, highest = settings.missing_rate, highest_missing_rate()
