@@ -217,7 +217,7 @@ def detect(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Argument(help="Folder for data, models and results; made when missing.")] = Path("demo"),
-    patients: Annotated[int, typer.Option(min=50)] = 600,
+    patients: Annotated[int, typer.Option(min=50)] = 400,
     seed: int = 0,
 ) -> None:
     """Generate data with half of its labels missing, train, evaluate in 3D, find lesions in a CT (about 8 minutes)."""

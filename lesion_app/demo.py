@@ -25,8 +25,16 @@ from transforms.ct_reader import open_ct
 
 _MARK = ".lesion-app-demo"
 
-# Small bodies in few thick slices: lesions of real size fill more of a slice, and a CPU sees many patients in minutes.
-PHANTOM: dict[str, Any] = {"size": 256, "z_spacings": (5.0,), "thickness_mm": (30.0, 40.0), "split": (0.82, 0.06, 0.12)}
+# What a small network can learn on two cores in minutes: small bodies in few thick slices, so that many patients fit
+# in, and lesions that stand out by 100 HU more than real ones. `lesion-app phantom` has none of this by default.
+PHANTOM: dict[str, Any] = {
+    "size": 320,
+    "z_spacings": (5.0,),
+    "thickness_mm": (50.0, 60.0),
+    "lesions_per_volume": (2, 4),
+    "conspicuity_hu": 100.0,
+    "split": (0.82, 0.06, 0.12),
+}
 
 
 def run_demo(
