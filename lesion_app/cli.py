@@ -78,6 +78,11 @@ def phantom(
     thickness_mm: Annotated[
         str, typer.Option("--thickness", help="Shortest-longest stretch of the body in a sub-volume, mm.")
     ] = "55-75",
+    size: Annotated[int, typer.Option(help="Side of the slices in px; below 512 the bodies are smaller.")] = 512,
+    z_spacings: Annotated[str, typer.Option(help="Slice spacings to choose from, mm.")] = "1,2,5",
+    conspicuity_hu: Annotated[
+        float, typer.Option("--conspicuity", help="HU by which lesions stand out more than plausible ones.")
+    ] = 0.0,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = min(4, os.cpu_count() or 1),
 ) -> None:
     """Generate CTs in DeepLesion's layout whose labels are incomplete as DeepLesion's are."""
@@ -95,6 +100,9 @@ def phantom(
             missing_rate=missing_rate,
             workers=workers,
             thickness_mm=(shortest, longest),
+            size=size,
+            z_spacings=_numbers(z_spacings, ",", len(z_spacings.split(",")), "--z-spacings", "1,2,5"),
+            conspicuity_hu=conspicuity_hu,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     console.print(
@@ -220,7 +228,7 @@ def demo(
     patients: Annotated[int, typer.Option(min=50)] = 400,
     seed: int = 0,
 ) -> None:
-    """Generate data with half of its labels missing, train, evaluate in 3D, find lesions in a CT (about 8 minutes)."""
+    """Generate data with half of its labels missing, train, evaluate in 3D, find lesions in a CT (about 10 minutes)."""
     from lesion_app.demo import run_demo
 
     run_demo(out, patients=patients, seed=seed, console=console)

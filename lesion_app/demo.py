@@ -26,13 +26,13 @@ from transforms.ct_reader import open_ct
 _MARK = ".lesion-app-demo"
 
 # What a small network can learn on two cores in minutes: small bodies in few thick slices, so that many patients fit
-# in, and lesions that stand out by 100 HU more than real ones. `lesion-app phantom` has none of this by default.
+# in, and lesions that stand out by 150 HU more than real ones. `lesion-app phantom` has none of this by default.
 PHANTOM: dict[str, Any] = {
     "size": 320,
     "z_spacings": (5.0,),
     "thickness_mm": (50.0, 60.0),
     "lesions_per_volume": (2, 4),
-    "conspicuity_hu": 100.0,
+    "conspicuity_hu": 150.0,
     "split": (0.82, 0.06, 0.12),
 }
 

@@ -79,3 +79,13 @@ def test_vessels_run_on_where_lesions_end() -> None:
     ]
     depths = [2 * lesion.body.radii[2] for lesion in phantom.lesions]
     assert np.median(stretches) * phantom.anatomy.scale > np.median(depths)
+
+
+def test_conspicuous_lesions_differ_from_plausible_ones_in_contrast_alone():
+    arguments = (np.random.SeedSequence(3), 192, (2.0,), (60.0, 60.0), (6, 6))
+    plain, bold = draw_phantom(*arguments), draw_phantom(np.random.SeedSequence(3), *arguments[1:], 100.0)
+    assert len(plain.lesions) == len(bold.lesions)
+    for a, b in zip(plain.lesions, bold.lesions):
+        assert a.body.centre == b.body.centre
+        assert a.body.radii == b.body.radii
+        assert abs(b.body.hu - a.body.hu) == 100
