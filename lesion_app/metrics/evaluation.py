@@ -90,7 +90,7 @@ def print_table(models: Mapping[str, Mapping[str, Any]], console: Console | None
     table = Table(title=f"P3D IoU >= 0.5 on {first['sub_volumes']} sub-volumes, {first['lesions']} lesions (per cent)")
     table.add_column("model")
     table.add_column("AP", justify="right", style="bold")
-    table.add_column("average\nsensitivity", justify="right")
+    table.add_column("avg.\nsens.", justify="right")
     for fp in FROC_FPS[:7]:
         table.add_column(f"{fp:g}\nFP", justify="right")
     for name, found in models.items():
