@@ -86,7 +86,9 @@ def test_mistakes_are_input_errors(small_bundle, tmp_path):
 @pytest.mark.usefixtures("unchanged_process")
 def test_faults_of_the_program_keep_their_type(small_bundle):
     overlay = small_bundle / "configs" / "twice.json"
-    overlay.write_text(json.dumps({"run": [{"_target_": "shutil.copyfile", "src": "/dev/null/x", "dst": 5}]}))
+    overlay.write_text(
+        json.dumps({"run": [{"_target_": "shutil.copyfile", "src": str(small_bundle / "none"), "dst": "copy"}]})
+    )
     with pytest.raises(RuntimeError, match="Failed to instantiate"):
         run_bundle(["inference", "twice"], bundle=small_bundle)
 
