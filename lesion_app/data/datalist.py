@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any, Literal
 
 from monai.data import load_decathlon_datalist
 
+from lesion_app.atomic_file import replacing
 from lesion_app.data.complete_annotations import complete_records, read_complete_annotations
 from lesion_app.data.deeplesion import LABEL_TABLE, NoisyRule, deeplesion_records, keep_imaged, series_slices
 from lesion_app.data.deeplesion_csv import read_deeplesion_csv
@@ -170,21 +169,8 @@ def write_datalist(path: Path, head: dict[str, Any], splits: dict[str, list[Reco
         lines = ",\n".join(json.dumps(record) for record in records)
         entries.append(f"{json.dumps(split)}: [\n{lines}\n]")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", dir=path.parent, prefix=".datalist-", encoding="utf-8", delete=False
-        ) as file:
-            partial = Path(file.name)
-            try:
-                file.write("{\n" + ",\n".join(entries) + "\n}\n")
-            except BaseException:
-                partial.unlink()
-                raise
-        # a temporary file is private; the datalist gets the permissions any new file would have
-        mask = os.umask(0)
-        os.umask(mask)
-        partial.chmod(0o666 & ~mask)
-        os.replace(partial, path)
+        with replacing(path) as temporary:
+            temporary.write_text("{\n" + ",\n".join(entries) + "\n}\n", encoding="utf-8")
     except OSError as error:
         raise InputError(
             f"{path} cannot be written ({error.strerror}); choose a folder that you may write to."

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 from ignite.engine import Engine, Events
 
+from lesion_app.atomic_file import replacing
 from lesion_app.visualize.training_curves import plot_training_curves
 
 logger = logging.getLogger("lesion_app.training")
@@ -47,9 +47,8 @@ class TrainingHistory:
     def _start(self, engine: Engine) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         kept = [line for line in self._lines() if line["iteration"] <= engine.state.iteration]
-        partial = self.path.with_suffix(".jsonl.tmp")
-        partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        os.replace(partial, self.path)
+        with replacing(self.path) as temporary:
+            temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
 
     def _collect(self, engine: Engine) -> None:
         figures: dict[str, float] = engine.state.output[0]  # type: ignore[index]

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from functools import cache
@@ -21,6 +19,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
 from lesion_app import __version__
+from lesion_app.atomic_file import replacing
 from lesion_app.boxes.tracklet import Tracklet
 from lesion_app.errors import InputError
 
@@ -197,26 +196,14 @@ def write_lesions_json(document: dict[str, Any], path: Path) -> Path:
     if fault:
         raise ValueError(f"the lesion document does not satisfy its schema: {fault}")
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    temporary: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}-", delete=False
-        ) as stream:
-            temporary = Path(stream.name)
-            stream.write(text)
-        umask = os.umask(0)  # can only be read by setting it
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(
             f"result file {path.name} cannot be written to {path.parent}: {error.strerror}; choose a folder you may "
             "write to"
         ) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
     return path
 
 

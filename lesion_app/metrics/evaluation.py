@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from ignite.engine import Engine
 from rich.console import Console
 from rich.table import Table
 
+from lesion_app.atomic_file import replacing
 from lesion_app.metrics.froc import FROC_FPS, FrocCurve
 from lesion_app.metrics.volume_metric import LesionMetric
 from lesion_app.visualize.froc_plot import plot_froc
@@ -55,11 +55,9 @@ class Evaluation:
             assert model.metric.curve is not None  # set when the evaluator's epoch ended
             curves[name] = model.metric.curve
             document["models"][name] = figures(model.metric.curve, model.metric.by_size)
-        self.output_dir.mkdir(parents=True, exist_ok=True)
         path = self.output_dir / "evaluation.json"
-        partial = path.with_suffix(".json.tmp")
-        partial.write_text(json.dumps(document, indent=1) + "\n")
-        os.replace(partial, path)
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(document, indent=1) + "\n")
         plot = plot_froc(curves, self.output_dir / "froc.png")
         print_table(document["models"])
         logger.info("wrote %s and %s", path, plot)

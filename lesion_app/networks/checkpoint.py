@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -10,19 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lesion_app.atomic_file import replacing
 from lesion_app.errors import InputError
 
 
 def save_atomically(content: Any, path: Path) -> None:
     """``torch.save`` to a sibling, then rename: a kill at any moment leaves the old file or the new one."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as temporary:
         torch.save(content, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_checkpoint(path: Path, device: str | torch.device = "cpu") -> dict[str, Any]:
