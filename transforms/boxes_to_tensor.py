@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lesion_app.errors import InputError
 
-BOX_KEYS = ("boxes", "ignore", "truth_boxes")
+BOX_KEYS = ("boxes", "ignore", "negatives", "truth_boxes")
 
 
 class BoxesToTensor(Transform):

@@ -11,8 +11,8 @@ from torchvision.ops import clip_boxes_to_image
 
 
 def item_target(item: dict[str, Any]) -> dict[str, Tensor]:
-    """The labels of a training item in the teacher's view: ``{boxes, labels, ignore}``."""
-    return {"boxes": item["boxes"], "labels": item["labels"], "ignore": item["ignore"]}
+    """The labels of a training item in the teacher's view: ``{boxes, labels, ignore, negatives (if any)}``."""
+    return {key: item[key] for key in ("boxes", "labels", "ignore", "negatives") if key in item}
 
 
 def student_target(item: dict[str, Any], min_side_px: float = 1.0) -> dict[str, Tensor]:
@@ -24,13 +24,17 @@ def student_target(item: dict[str, Any], min_side_px: float = 1.0) -> dict[str, 
     """
     target = dict(item.get("target") or item_target(item))
     slab = student_slab(item)
-    for key in ("boxes", "ignore"):
+    for key in ("boxes", "ignore", "negatives"):
+        if key not in target:
+            continue
         if "student_view" in item:
             target[key] = item["student_view"].apply(item["view"].invert(target[key]))
         target[key] = clip_boxes_to_image(target[key], tuple(slab.shape[-2:]))
     sides = target["boxes"][:, 2:] - target["boxes"][:, :2]
     keep = (sides >= min_side_px).all(dim=1)
-    target["boxes"], target["labels"] = target["boxes"][keep], target["labels"][keep]
+    for key in ("boxes", "labels", "weights"):
+        if key in target:
+            target[key] = target[key][keep]
     return target
 
 
@@ -46,6 +50,14 @@ def prepare_student_batch(
     slabs = [student_slab(item).to(device, non_blocking=non_blocking) for item in batch]
     targets = [{k: v.to(device, non_blocking=non_blocking) for k, v in student_target(item).items()} for item in batch]
     return slabs, targets, (targets,), {}
+
+
+def prepare_slab_batch(
+    batch: Sequence[dict[str, Any]], device: str | torch.device, non_blocking: bool = False, **_: Any
+) -> tuple[list[Tensor], list[dict[str, Any]]]:
+    """``prepare_batch`` of a MONAI evaluator on key slices: slabs ``[S, H, W]``, and the items without them."""
+    slabs = [item["image"].to(device, non_blocking=non_blocking) for item in batch]
+    return slabs, [{k: v for k, v in item.items() if k != "image"} for item in batch]
 
 
 def prepare_volume_batch(

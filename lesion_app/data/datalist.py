@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from monai.data import load_decathlon_datalist
 
@@ -19,11 +19,17 @@ from lesion_app.data.truth import attach_truth, label_completely, read_truth
 from lesion_app.errors import InputError
 
 DATALIST = "datalist.json"
+LabelRule = Literal["partial", "complete", "complete-on-key-slices", "complete-on-labelled-slices"]
 SPLITS = ("training", "validation", "test")
 CONVENTION = (
     "boxes (x1, y1, x2, y2) in px of the original slice, 0-based, half-open edges; slices are file numbers of the "
     "series, 'slices' first and last inclusive; spacing (x, y, z) in mm; image folders relative to the data set's root"
 )
+_WHERE: dict[str, Literal["key", "key-slices", "labelled-slices"]] = {
+    "complete": "key",
+    "complete-on-key-slices": "key-slices",
+    "complete-on-labelled-slices": "labelled-slices",
+}
 # Files a phantom lays beside its label table; taken up when found and nothing else was named.
 _BESIDE = {"truth": "truth.json", "complete_val": "complete_val.json", "complete_test": "complete_test.json"}
 
@@ -59,7 +65,7 @@ def prepare_deeplesion(
     extra_train: Path | None = None,
     truth: Path | None = None,
     noisy: NoisyRule = "ignore",
-    labels: Literal["partial", "complete"] = "partial",
+    labels: LabelRule = "partial",
     exclude_overlap: bool = False,
     allow_missing: bool = False,
     check_images: bool = True,
@@ -77,7 +83,9 @@ def prepare_deeplesion(
         extra_train: a file whose completely labelled sub-volumes replace, or join, the training records.
         truth: a phantom's ``truth.json``; becomes ``truth`` of the records.
         noisy: rule for noisy training rows (:func:`lesion_app.data.deeplesion.read_deeplesion`).
-        labels: ``complete`` gives the training records every lesion of ``truth``.
+        labels: ``complete`` gives the training records every lesion of ``truth`` on its key slice,
+            ``complete-on-key-slices`` on the key slice of every lesion it touches, ``complete-on-labelled-slices``
+            on slices that have a label anyway (the same images as ``partial``, all of their lesions).
         exclude_overlap: leave validation sub-volumes of patients who are also in the test set out.
         allow_missing: leave out what has no image or no row instead of failing.
         check_images: look for the PNGs (False: labels only).
@@ -86,12 +94,15 @@ def prepare_deeplesion(
         InputError: see the readers; nothing is written then.
     """
     root, out = Path(root), Path(out)
-    if labels not in ("partial", "complete"):
-        raise InputError(f"The labels asked for are '{labels}'; expected partial or complete.")
+    if labels not in get_args(LabelRule):
+        raise InputError(
+            f"The labels asked for are '{labels}'; expected partial or complete, "
+            "complete-on-key-slices or complete-on-labelled-slices."
+        )
     named = {"complete_val": complete_val, "complete_test": complete_test, "extra_train": extra_train, "truth": truth}
     found = {key: root / name for key, name in _BESIDE.items() if named[key] is None and (root / name).is_file()}
     files = {key: Path(path) for key, path in {**named, **found}.items() if path is not None}
-    if labels == "complete" and "truth" not in files:
+    if labels != "partial" and "truth" not in files:
         raise InputError(
             "Complete labels need the truth file of a phantom, and none was named or lies beside DL_info.csv."
         )
@@ -120,8 +131,8 @@ def prepare_deeplesion(
         lesions = read_truth(files["truth"])
         for records in splits.values():
             attach_truth(records, lesions)
-        if labels == "complete":
-            label_completely(splits["training"], lesions)
+        if labels != "partial":
+            label_completely(splits["training"], lesions, _WHERE[labels])
 
     warnings += _part_patients(splits, exclude_overlap=exclude_overlap)
     if check_images:

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, TypedDict, get_args
 
 from lesion_app.errors import InputError
 
-Kind = Literal["lesion", "ignore", "mined"]
+Kind = Literal["lesion", "ignore", "mined", "negative"]
 KINDS: tuple[str, ...] = get_args(Kind)
 UNKNOWN_TYPE = -1
 
@@ -30,7 +30,8 @@ class Annotation(_AnnotationRequired, total=False):
 
     ``slice`` is a file number of the series, ``box`` = (x1, y1, x2, y2) in px of the original slice,
     0-based with half-open edges, ``label`` 1 = lesion, ``kind`` says whether it is a target
-    (``lesion``), neither lesion nor background (``ignore``) or a teacher's find (``mined``),
+    (``lesion``), neither lesion nor background (``ignore``), a teacher's find (``mined``) or a teacher's find known to
+    be none (``negative``),
     ``lesion_type`` is DeepLesion's 1..8 or -1. ``extent`` (only where the source marks in 3D) is the
     half-open (x1, y1, z1, x2, y2, z2), z in file numbers, z2 = last slice + 1.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -54,10 +54,17 @@ def attach_truth(records: list[Record], truth: Truth) -> None:
         record["truth"] = [TruthBox(slice=int(number), box=box) for (number, _), box in zip(places, boxes)]
 
 
-def label_completely(records: list[Record], truth: Truth) -> None:
-    """Replace the lesions of every record by all lesions of ``truth``, each once on its key slice.
+def label_completely(
+    records: list[Record], truth: Truth, where: Literal["key", "key-slices", "labelled-slices"] = "key"
+) -> None:
+    """Replace the lesions of every record by all lesions of ``truth``.
 
     Ignored regions stay. This is the upper bound that learning from incomplete labels is measured against.
+
+    Args:
+        where: ``key`` gives each lesion once, on its key slice, as DeepLesion marks them; ``key-slices`` on the key
+            slice of every lesion that it touches; ``labelled-slices`` on slices that carry a label already, so that
+            the images trained on are the same and only their labels differ.
 
     Raises:
         InputError: ``truth`` lacks one of the records, or has a box wholly outside the image.
@@ -70,17 +77,18 @@ def label_completely(records: list[Record], truth: Truth) -> None:
         )
     for record in records:
         lesions = truth[record["id"]]["lesions"]
-        boxes = _clipped([lesion["key_box"] for lesion in lesions], record)
+        wanted = {int(lesion["key_slice"]) for lesion in lesions}
+        if where == "labelled-slices":
+            wanted = {a["slice"] for a in record["annotations"] if a["kind"] == "lesion"}
+        found = []
+        for lesion in lesions:
+            key, kind = int(lesion["key_slice"]), int(lesion["type"])
+            boxes = {int(number): box for number, box in lesion["slice_boxes"].items()} if where != "key" else {}
+            boxes[key] = lesion["key_box"]
+            found += [(number, box, kind) for number, box in sorted(boxes.items()) if number in wanted]
         record["annotations"] = [a for a in record["annotations"] if a["kind"] == "ignore"] + [
-            Annotation(
-                slice=int(lesion["key_slice"]),
-                box=box,
-                label=1,
-                kind="lesion",
-                lesion_type=int(lesion["type"]),
-                noisy=False,
-            )
-            for lesion, box in zip(lesions, boxes)
+            Annotation(slice=number, box=box, label=1, kind="lesion", lesion_type=kind, noisy=False)
+            for (number, _, kind), box in zip(found, _clipped([box for _, box, _ in found], record))
         ]
 
 

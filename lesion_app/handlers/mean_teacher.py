@@ -21,8 +21,10 @@ from torch import Tensor, nn
 from lesion_app.data.batches import item_target
 from lesion_app.metrics.mining import mined_precision_recall
 from lesion_app.mining.averaging import BufferRule, update_teacher, warmed_up_decay
+from lesion_app.mining.checks import MiningCheck
 from lesion_app.mining.merging import POLICIES, Policy, merge_with_ground_truth
 from lesion_app.mining.selection import Detections, score_histogram, select_mined
+from lesion_app.mining.size_thresholds import SizeThresholds
 
 
 class MeanTeacher:
@@ -36,7 +38,7 @@ class MeanTeacher:
 
     Args:
         student, teacher: networks of one structure; the teacher is never trained.
-        score_threshold: tau.
+        score_threshold: tau, or thresholds by size.
         gt_nms_iou: a detection that overlaps a label by more is that label.
         ema_decay: momentum of the average.
         policy: ``add`` or ``ignore``.
@@ -44,6 +46,10 @@ class MeanTeacher:
         start_iteration: first iteration (1-based) that mines; earlier ones only average. Ours: 1 as in the paper.
         ema_warmup: ramp the decay up from 0.1 at the start (ours; see :func:`warmed_up_decay`).
         buffers: what becomes of BatchNorm's statistics (see :func:`lesion_app.mining.averaging.update_teacher`).
+        ignore_threshold: detections from this score on that are not mined become ignore regions, so that the student
+            is not taught that they are background; None = the paper, which has no such band.
+        checks: further checks of the mined boxes, in this order.
+        soft_weight: weigh mined positives by the teacher's score.
 
     Raises:
         ValueError: for values out of range.
@@ -53,7 +59,7 @@ class MeanTeacher:
         self,
         student: nn.Module,
         teacher: nn.Module,
-        score_threshold: float = 0.9,
+        score_threshold: float | SizeThresholds = 0.9,
         gt_nms_iou: float = 0.7,
         ema_decay: float = 0.999,
         policy: Policy = "add",
@@ -61,9 +67,15 @@ class MeanTeacher:
         start_iteration: int = 1,
         ema_warmup: bool = True,
         buffers: BufferRule = "average",
+        ignore_threshold: float | None = None,
+        checks: Sequence[MiningCheck] = (),
+        soft_weight: bool = False,
     ) -> None:
-        for name, value in (("score_threshold", score_threshold), ("gt_nms_iou", gt_nms_iou), ("ema_decay", ema_decay)):
-            if not 0 <= value <= 1:
+        in_unit = {"gt_nms_iou": gt_nms_iou, "ema_decay": ema_decay, "ignore_threshold": ignore_threshold}
+        if not callable(score_threshold):
+            in_unit["score_threshold"] = score_threshold
+        for name, value in in_unit.items():
+            if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"{name} must lie in [0, 1], got {value}")
         if policy not in POLICIES:
             raise ValueError(f"policy must be one of {POLICIES}, got {policy!r}")
@@ -77,6 +89,9 @@ class MeanTeacher:
         self.start_iteration = start_iteration
         self.ema_warmup = ema_warmup
         self.buffers = buffers
+        self.ignore_threshold = ignore_threshold
+        self.checks = tuple(checks)
+        self.soft_weight = soft_weight
 
     def attach(self, engine: Engine) -> None:
         """Register with a trainer; a fresh run starts with the teacher equal to the student."""
@@ -95,22 +110,41 @@ class MeanTeacher:
             state.mining = {}
             state.teacher_scores = None
             return
-        predictions = self.predict_teacher(items, state.device)
-        mined = []
-        for item, prediction in zip(items, predictions):
-            target = item_target(item)
-            found = select_mined(prediction, target["boxes"], self.score_threshold, self.gt_nms_iou, target["ignore"])
-            item["target"] = merge_with_ground_truth(target, found, self.policy)
-            item["mined"] = found
-            mined.append(found)
+        predictions = self.predict_teacher([item["image"] for item in items], state.device)
+        mined = [self.select(item, prediction) for item, prediction in zip(items, predictions)]
+        for check in self.checks:
+            mined = check.confirm(items, mined, lambda slabs: self.predict_teacher(slabs, state.device))
+        for item, prediction, found in zip(items, predictions, mined):
+            target = merge_with_ground_truth(item_target(item), found, self.policy, self.soft_weight)
+            if self.ignore_threshold is not None:
+                doubtful = self.select(item, prediction, self.ignore_threshold, besides=found["boxes"])
+                target = merge_with_ground_truth(target, doubtful, "ignore")
+            item["target"], item["mined"] = target, found
         state.mining = mining_figures(items, mined)
         state.teacher_scores = score_histogram(torch.cat([p["scores"] for p in predictions]))
 
+    def select(
+        self,
+        item: dict[str, Any],
+        prediction: Detections,
+        threshold: float | None = None,
+        besides: Tensor | None = None,
+    ) -> Detections:
+        """Detections from ``threshold`` (else tau) on that are no label of the item and none of ``besides``."""
+        known = item["boxes"] if besides is None else torch.cat((item["boxes"], besides.to(item["boxes"])))
+        tau = self.score_threshold if threshold is None else threshold
+        excluded = item["ignore"]
+        if "negatives" in item:
+            excluded = torch.cat((excluded, item["negatives"]))
+        return select_mined(
+            prediction, known, tau(prediction["boxes"]) if callable(tau) else tau, self.gt_nms_iou, excluded
+        )
+
     @torch.no_grad()
-    def predict_teacher(self, items: Sequence[dict[str, Any]], device: str | torch.device) -> list[Detections]:
-        """The teacher's detections (on the CPU) in the teacher's view of each item."""
+    def predict_teacher(self, slabs: Sequence[Tensor], device: str | torch.device) -> list[Detections]:
+        """The teacher's detections (on the CPU) on slabs ``[S, H, W]``, in their px."""
         self.teacher.eval()
-        predictions = self.teacher([item["image"].to(device, non_blocking=True) for item in items])
+        predictions = self.teacher([slab.to(device, non_blocking=True) for slab in slabs])
         return [{k: p[k].cpu() for k in ("boxes", "scores", "labels")} for p in predictions]  # type: ignore[misc]
 
     def _average(self, engine: Engine) -> None:

@@ -73,7 +73,11 @@ def figures(curve: FrocCurve, by_size: Mapping[str, FrocCurve]) -> dict[str, Any
         "lesions": curve.n_truth,
         "sub_volumes": curve.n_volumes,
         "by_size": {
-            name: {"lesions": part.n_truth, "average_sensitivity": part.average_sensitivity}
+            name: {
+                "lesions": part.n_truth,
+                "p3d_ap": part.average_precision,
+                "average_sensitivity": part.average_sensitivity,
+            }
             for name, part in by_size.items()
             if part.n_truth
         },

@@ -22,7 +22,7 @@ class Detections(TypedDict):
 def select_mined(
     predictions: Detections,
     ground_truth: Tensor,
-    score_threshold: float,
+    score_threshold: float | Tensor,
     gt_nms_iou: float,
     ignore: Tensor | None = None,
     ignore_iobb: float = 0.5,
@@ -32,7 +32,7 @@ def select_mined(
     Args:
         predictions: the teacher's detections in one image, already suppressed among themselves.
         ground_truth: labelled boxes ``[G, 4]`` in the same view, G may be 0.
-        score_threshold: tau; detections with a lower score are dropped.
+        score_threshold: tau, or one ``[N]`` a detection; detections with a lower score are dropped.
         gt_nms_iou: detections whose IoU with any label exceeds this are dropped, they are that label.
         ignore: regions ``[M, 4]`` that a label marks as not to be learnt from; a detection with at least
             ``ignore_iobb`` of its area in one of them is dropped (ours: the paper has no such regions).

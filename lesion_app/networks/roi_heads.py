@@ -15,7 +15,9 @@ from lesion_app.networks.ignore_regions import in_ignore_region
 class IgnoringRoIHeads(RoIHeads):
     """torchvision's box head with ignore regions and a named smooth-L1 beta; boxes only, no masks.
 
-    Targets may carry ``ignore`` ``[M, 4]``: background proposals in such a region are not sampled.
+    Targets may carry ``ignore`` ``[M, 4]``: background proposals in such a region are not sampled; ``negatives``
+    ``[K, 4]``: boxes known to hold no lesion, trained on as background each time; ``weights`` ``[N]``: what each
+    box counts for in the losses (1 without).
 
     Args:
         ignore_iobb: share of a proposal inside a region from which it is ignored.
@@ -42,9 +44,9 @@ class IgnoringRoIHeads(RoIHeads):
         if self.training:
             if targets is None:
                 raise ValueError("training needs targets")
-            proposals, labels, wanted = self._sample(proposals, targets)
+            proposals, labels, wanted, weights = self._sample(proposals, targets)
             logits, deltas = self._predict(features, proposals, image_shapes)
-            return [], self._losses(logits, deltas, labels, wanted)
+            return [], self._losses(logits, deltas, labels, wanted, weights)
         logits, deltas = self._predict(features, proposals, image_shapes)
         results = zip(*self.postprocess_detections(logits, deltas, proposals, image_shapes))
         return [{"boxes": b, "scores": s, "labels": c} for b, s, c in results], {}
@@ -54,29 +56,45 @@ class IgnoringRoIHeads(RoIHeads):
     ) -> tuple[Tensor, Tensor]:
         return self.box_predictor(self.box_head(self.box_roi_pool(features, proposals, image_shapes)))
 
-    def _sample(self, proposals: list[Tensor], targets: list[dict[str, Tensor]]) -> tuple[list[Tensor], Tensor, Tensor]:
+    def _sample(
+        self, proposals: list[Tensor], targets: list[dict[str, Tensor]]
+    ) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
         dtype = proposals[0].dtype
         boxes = [t["boxes"].to(dtype) for t in targets]
-        proposals = self.add_gt_proposals(proposals, boxes)
+        negatives = [t["negatives"].to(dtype) if "negatives" in t else t["boxes"].new_zeros((0, 4)) for t in targets]
+        proposals = [torch.cat(parts) for parts in zip(self.add_gt_proposals(proposals, boxes), negatives)]
         matched, labels = self.assign_targets_to_proposals(proposals, boxes, [t["labels"] for t in targets])
         for label, proposal, target in zip(labels, proposals, targets):
             if "ignore" in target:
                 ignored = in_ignore_region(proposal, target["ignore"].to(dtype), self.ignore_iobb, self.bg_iou_thresh)
                 label[ignored & (label == 0)] = -1
-        sampled = self.subsample(labels)
+        sampled = []
+        for chosen, label, known in zip(self.subsample(labels), labels, negatives):
+            always = torch.arange(len(label) - len(known), len(label), device=label.device)
+            sampled.append(torch.cat((chosen, always[label[always] == 0])).unique())
         proposals = [p[s] for p, s in zip(proposals, sampled)]
         truth = [b[m[s]] if b.numel() else b.new_zeros((s.numel(), 4)) for b, m, s in zip(boxes, matched, sampled)]
         # A background proposal's regression target is never used; encoding its own box keeps it finite.
         kept = [label[s] for label, s in zip(labels, sampled)]
         truth = [torch.where((c > 0)[:, None], b, p) for c, b, p in zip(kept, truth, proposals)]
-        return proposals, torch.cat(kept), torch.cat(list(self.box_coder.encode(truth, proposals)))
+        weights = [
+            torch.where(c > 0, t["weights"].to(dtype)[m[s]], 1.0)
+            if "weights" in t and len(t["weights"])
+            else torch.ones_like(c, dtype=dtype)
+            for t, m, s, c in zip(targets, matched, sampled, kept)
+        ]
+        encoded = torch.cat(list(self.box_coder.encode(truth, proposals)))
+        return proposals, torch.cat(kept), encoded, torch.cat(weights)
 
-    def _losses(self, logits: Tensor, deltas: Tensor, labels: Tensor, wanted: Tensor) -> dict[str, Tensor]:
+    def _losses(
+        self, logits: Tensor, deltas: Tensor, labels: Tensor, wanted: Tensor, weights: Tensor
+    ) -> dict[str, Tensor]:
         count = max(labels.numel(), 1)
         positive = torch.where(labels > 0)[0]
         deltas = deltas.unflatten(1, (-1, 4))
         box_loss = F.smooth_l1_loss(
-            deltas[positive, labels[positive]], wanted[positive], beta=self.smooth_l1_beta, reduction="sum"
+            deltas[positive, labels[positive]], wanted[positive], beta=self.smooth_l1_beta, reduction="none"
         )
-        class_loss = F.cross_entropy(logits, labels, reduction="sum")
+        box_loss = (box_loss.sum(dim=1) * weights[positive]).sum()
+        class_loss = (F.cross_entropy(logits, labels, reduction="none") * weights).sum()
         return {"loss_classifier": class_loss / count, "loss_box_reg": box_loss / count}

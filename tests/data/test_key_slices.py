@@ -7,6 +7,7 @@ import json
 import pytest
 
 from lesion_app.data.key_slices import key_slice_items, volume_items
+from lesion_app.errors import InputError
 
 
 def _annotation(number, box, kind="lesion", **more):
@@ -94,3 +95,25 @@ def test_sub_volume_without_lesions_is_evaluated_but_not_trained_on(record):
     record["annotations"] = []
     assert key_slice_items([record]) == []
     assert volume_items([record])[0]["annotations"] == []
+
+
+def test_offline_mined_boxes_are_added_or_ignored_on_slices_that_have_a_label(record):
+    record["annotations"].append(_annotation(109, [30.0, 30.0, 40.0, 40.0], "mined"))
+    added, _ = key_slice_items([record], mined="add")
+    assert added["boxes"] == [[1.0, 1.0, 4.0, 4.0], [30.0, 30.0, 40.0, 40.0]]
+    assert added["labels"] == [1, 1]
+    ignored, _ = key_slice_items([record], mined="ignore")
+    assert ignored["boxes"] == [[1.0, 1.0, 4.0, 4.0]]
+    assert ignored["ignore"] == [[30.0, 30.0, 40.0, 40.0]]
+
+
+def test_known_negatives_are_handed_on(record):
+    record["annotations"].append(_annotation(109, [30.0, 30.0, 40.0, 40.0], "negative"))
+    first, second = key_slice_items([record])
+    assert first["negatives"] == [[30.0, 30.0, 40.0, 40.0]]
+    assert "negatives" not in second
+
+
+def test_unknown_use_of_mined_boxes_is_refused(record):
+    with pytest.raises(InputError, match="leave, add, ignore"):
+        key_slice_items([record], mined="keep")  # type: ignore[arg-type]

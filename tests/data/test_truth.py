@@ -117,3 +117,24 @@ def test_another_file_is_refused(tmp_path, content):
     (tmp_path / "truth.json").write_text(content)
     with pytest.raises(InputError, match=r"truth\.json"):
         read_truth(tmp_path / "truth.json")
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ("key-slices", [(5, [100.0, 50.0, 120.0, 80.0]), (9, [1.0, 2.0, 9.0, 9.0])]),
+        ("labelled-slices", [(6, [103.0, 53.0, 117.0, 77.0])]),
+    ],
+)
+def test_complete_labels_can_cover_every_lesion_that_touches_the_slices(truth, record, where, expected):
+    record["annotations"] = [{**record["annotations"][0], "slice": 6, "box": [103.0, 53.0, 117.0, 77.0]}]
+    label_completely([record], truth, where)
+    assert [(a["slice"], a["box"]) for a in record["annotations"]] == expected
+    validate_record(record)
+
+
+def test_lesion_on_another_lesions_key_slice_is_labelled_there_too(truth, record):
+    truth[NAME]["lesions"][0]["slice_boxes"]["9"] = [104, 54, 110, 60]
+    label_completely([record], truth, "key-slices")
+    lesions = [(a["slice"], a["box"][0]) for a in record["annotations"] if a["kind"] == "lesion"]
+    assert lesions == [(5, 100.0), (9, 104.0), (9, 1.0)]

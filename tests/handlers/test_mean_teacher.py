@@ -7,6 +7,7 @@ from monai.engines.utils import IterationEvents
 from torch.testing import assert_close
 
 from lesion_app.handlers.mean_teacher import MeanTeacher, mining_figures
+from lesion_app.mining.size_thresholds import SizeThresholds
 from transforms.view import View
 
 
@@ -210,3 +211,42 @@ def test_figures_hold_no_precision_where_the_truth_is_unknown(item, said):
 def test_values_out_of_range_are_refused(scripted, wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         MeanTeacher(scripted(), scripted(), **wrong)
+
+
+def test_doubtful_find_is_neither_lesion_nor_background(scripted, trainer, item, said):
+    batch = [item([(10, 10, 20, 20)])]
+    words = [said((30, 30, 40, 40, 0.95), (50, 50, 60, 60, 0.6), (2, 50, 8, 60, 0.4), (10, 10, 20, 20, 0.7))]
+    target = target_seen(scripted, trainer, batch, words, ignore_threshold=0.5)
+    assert target["boxes"].tolist() == [[10, 10, 20, 20], [30, 30, 40, 40]]
+    assert target["ignore"].tolist() == [[50, 50, 60, 60]]
+
+
+def test_box_that_a_check_refuses_is_ignored_when_it_is_still_doubtful(scripted, trainer, item, said):
+    class RefuseAll:
+        def confirm(self, items, mined, predict):
+            return [{name: value[:0] for name, value in found.items()} for found in mined]
+
+    words = [said((30, 30, 40, 40, 0.95))]
+    target = target_seen(
+        scripted, trainer, [item([(10, 10, 20, 20)])], words, checks=[RefuseAll()], ignore_threshold=0.5
+    )
+    assert target["boxes"].tolist() == [[10, 10, 20, 20]]
+    assert target["ignore"].tolist() == [[30, 30, 40, 40]]
+
+
+def test_find_on_a_known_negative_is_not_mined(scripted, trainer, item, said):
+    batch = [item([(10, 10, 20, 20)], negatives=torch.tensor([[28.0, 28, 42, 42]]))]
+    target = target_seen(scripted, trainer, batch, [said((30, 30, 40, 40, 0.95))])
+    assert target["boxes"].tolist() == [[10, 10, 20, 20]]
+    assert target["negatives"].tolist() == [[28, 28, 42, 42]]
+
+
+def test_thresholds_by_size_are_asked_for_each_box(scripted, trainer, item, said):
+    words = [said((30, 30, 36, 36, 0.6), (40, 40, 60, 60, 0.6))]
+    target = target_seen(scripted, trainer, [item([])], words, score_threshold=SizeThresholds([10], [0.5, 0.9]))
+    assert target["boxes"].tolist() == [[30, 30, 36, 36]]
+
+
+def test_soft_weights_reach_the_student(scripted, trainer, item, said):
+    target = target_seen(scripted, trainer, [item()], [said((30, 30, 40, 40, 0.95))], soft_weight=True)
+    assert_close(target["weights"], torch.tensor([1.0, 0.95]))

@@ -1,0 +1,171 @@
+"""What is compared: each arm is a way of labelling the training slices and a few config values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+TAU = 0.9
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One row of the table.
+
+    Args:
+        title: what the table calls it.
+        labels: rule of :func:`lesion_app.data.datalist.prepare_deeplesion`.
+        overrides: config values that differ from the scale's overlays.
+        missing_rate: share of lesions without a label; None = the study's main rate.
+        every_seed: main arms are run with every seed, the others with the first one.
+        offline: mine once with the finished model of the arm named, then train: ``(arm, kind)``.
+        table: where in Bai & Xia, or whose thought it is.
+    """
+
+    title: str
+    labels: str = "partial"
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    missing_rate: float | None = None
+    every_seed: bool = False
+    offline: tuple[str, Literal["mined", "negative"]] | None = None
+    table: str = ""
+
+
+def study_arms(scale: Mapping[str, Any]) -> dict[str, Arm]:
+    """The arms of the study by name, in the order they are run.
+
+    Args:
+        scale: ``num_slices``, ``sizes_px`` (the two sides, px of the teacher's view, that part small, middle and large
+            lesions), ``warmup`` and ``decay_at`` (iterations) of the scale.
+    """
+    taller = scale["num_slices"] + 2
+    mine = {"mine": True}
+    arms = {
+        "complete": Arm(
+            "complete labels, same slices",
+            labels="complete-on-labelled-slices",
+            overrides={"mine": False},
+            every_seed=True,
+            table="upper bound",
+        ),
+        "partial": Arm(
+            "partial labels, no mining", overrides={"mine": False}, every_seed=True, table="Table I, R; lower bound"
+        ),
+        "ours": Arm("mining, tau 0.90, add", overrides=mine, every_seed=True, table="Table I, R + P+"),
+        "ours-band": Arm(
+            "mining, tau 0.90, add; 0.5 to 0.9 ignored",
+            overrides={**mine, "ignore_threshold": 0.5},
+            every_seed=True,
+            table="ours; doubtful boxes as in Lyu et al.",
+        ),
+        "ignore": Arm("mining, tau 0.90, ignore", overrides={**mine, "policy": "ignore"}, table="Table III"),
+    }
+    for tau in (0.95, 0.85, 0.80):
+        arms[f"tau-{tau:.2f}"] = Arm(
+            f"mining, tau {tau:.2f}, add", overrides={**mine, "score_threshold": tau}, table="Table II"
+        )
+    arms["lr-decay"] = Arm(
+        "mining, learning rate x 0.1 half-way",
+        overrides={
+            **mine,
+            "lr_scheduler": {
+                "_target_": "torch.optim.lr_scheduler.SequentialLR",
+                "optimizer": "@optimizer",
+                "schedulers": [
+                    {
+                        "_target_": "torch.optim.lr_scheduler.LinearLR",
+                        "optimizer": "@optimizer",
+                        "start_factor": "@lr_warmup_factor",
+                        "total_iters": "@lr_warmup_iterations",
+                    },
+                    {
+                        "_target_": "torch.optim.lr_scheduler.StepLR",
+                        "optimizer": "@optimizer",
+                        "step_size": scale["decay_at"] - scale["warmup"],
+                        "gamma": 0.1,
+                    },
+                ],
+                "milestones": ["@lr_warmup_iterations"],
+            },
+        },
+        table="Table IV",
+    )
+    arms["hard-negatives"] = Arm(
+        "mining, and hard negatives of a first model",
+        overrides=mine,
+        offline=("ours", "negative"),
+        table="Table I, R + P+ + P-",
+    )
+    arms["offline"] = Arm(
+        "mined once by the model without mining, trained anew",
+        overrides={"mine": False, "use_mined": "add"},
+        offline=("partial", "mined"),
+        table="multi-stage peer",
+    )
+    for rate in (0.3, 0.7):
+        for name, title, options in (
+            ("partial", "no mining", {"mine": False}),
+            ("ours", "mining, tau 0.90, add", mine),
+        ):
+            arms[f"missing-{rate:.1f}-{name}"] = Arm(
+                f"{100 * rate:.0f} % missing, {title}", overrides=options, missing_rate=rate, table="missing fraction"
+            )
+    arms["bank"] = Arm(
+        "mining, box found in 2 of the last 3 visits (tau 0.8)",
+        overrides={
+            **mine,
+            "score_threshold": 0.8,
+            "mined_box_bank": {"_target_": "lesion_app.mining.bank.MinedBoxBank", "needed": 2, "visits": 3},
+            "mining_checks": ["@mined_box_bank"],
+            "training_state#objects#mined_box_bank": "@mined_box_bank",
+        },
+        table="ours; temporal ensembling, Laine & Aila 2017",
+    )
+    arms["agreement"] = Arm(
+        "mining, a neighbouring slab agrees (tau 0.8)",
+        overrides={
+            **mine,
+            "score_threshold": 0.8,
+            "mining_checks": [{"_target_": "lesion_app.mining.neighbour_agreement.NeighbourAgreement"}],
+            "slab_preprocessing#0#num_slices": taller,
+            "student_augmentation": [
+                {
+                    "_target_": "transforms.neighbour_slabs.NeighbourSlabsd",
+                    "keys": "image",
+                    "num_slices": "@num_slices",
+                },
+                {
+                    "_target_": "transforms.student_view.RandStudentViewd",
+                    "keys": "image",
+                    "scale_range": "@student_scale_range",
+                    "max_shift_px": "@student_shift_px",
+                },
+            ],
+        },
+        table="ours; after LENS's cross-slice propagation",
+    )
+    arms["sizes"] = Arm(
+        "mining, tau 0.7 / 0.8 / 0.9 by size",
+        overrides={
+            **mine,
+            "score_threshold": {
+                "_target_": "lesion_app.mining.size_thresholds.SizeThresholds",
+                "edges_px": scale["sizes_px"],
+                "scores": [0.7, 0.8, TAU],
+            },
+        },
+        table="ours; after FlexMatch, Zhang et al. 2021",
+    )
+    arms["soft"] = Arm(
+        "mining, tau 0.80, weighted by the score",
+        overrides={**mine, "score_threshold": 0.8, "soft_weight": True},
+        table="ours; after Soft Teacher, Xu et al. 2021",
+    )
+    arms["complete-all"] = Arm(
+        "complete labels, all key slices",
+        labels="complete-on-key-slices",
+        overrides={"mine": False},
+        table="more slices as well",
+    )
+    return arms

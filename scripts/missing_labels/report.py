@@ -1,0 +1,246 @@
+"""The study's table, summary and pictures, from what the finished arms left."""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lesion_app.atomic_file import replacing
+from lesion_app.handlers.training_history import read_history
+from lesion_app.visualize.page import Page, style_plot_axes
+from lesion_app.visualize.palette import MUTED, SERIES
+from missing_labels.arms import Arm
+
+Run = tuple[str, int]
+FROC_POINTS = ("0.125", "0.25", "0.5", "1", "2", "4", "8")
+SMALL = "< 10 mm"
+
+
+def write_report(out: Path, arms: Mapping[str, Arm], todo: Sequence[Run], scale: Mapping[str, Any]) -> int:
+    """Write ``summary.json``, ``table.md`` and the pictures of the runs done so far; returns their number."""
+    results = {run: result for run in todo if (result := read_run(out, run)) is not None}
+    if not results:
+        return 0
+    summary = {
+        "machine": machine(),
+        "commit": commit(),
+        "missing_rate": scale["missing_rate"],
+        "patients": scale["patients"],
+        "recovery": recovery(results),
+        "arms": {
+            name: summarise(name, arm, results) for name, arm in arms.items() if any(r[0] == name for r in results)
+        },
+    }
+    _write(out / "summary.json", json.dumps(summary, indent=1) + "\n")
+    _write(out / "table.md", table(summary, arms))
+    draw_froc(results, arms, out / "froc.png")
+    draw_curves(out, results, arms, out / "curves.png", ("teacher_p3d_ap",), "Validation AP of the teacher")
+    draw_curves(
+        out, results, arms, out / "mining.png", ("mined_precision", "mined_recall"), "Mined boxes: precision and recall"
+    )
+    return len(results)
+
+
+def read_run(out: Path, run: Run) -> dict[str, Any] | None:
+    """Figures of one finished run: teacher, student, mining over the last quarter of the training."""
+    folder = out / "arms" / run[0] / f"seed{run[1]}"
+    path = folder / "evaluation" / "evaluation.json"
+    if not path.is_file():
+        return None
+    lines = read_history(folder / "training" / "history.jsonl")
+    last = lines[-1]["iteration"] if lines else 0
+    late = [line for line in lines if line["iteration"] > 0.75 * last]
+    total = {
+        k: sum(line.get(k, 0.0) for line in late)
+        for k in ("mined_boxes", "mined_right", "hidden_lesions", "hidden_found", "ground_truth_boxes")
+    }
+    return {
+        "models": json.loads(path.read_text())["models"],
+        "mined_per_label": total["mined_boxes"] / total["ground_truth_boxes"] if total["ground_truth_boxes"] else 0.0,
+        "mined_precision": total["mined_right"] / total["mined_boxes"] if total["mined_boxes"] else None,
+        "mined_recall": total["hidden_found"] / total["hidden_lesions"] if total["hidden_lesions"] else None,
+        "last_iteration": last,
+    }
+
+
+def summarise(name: str, arm: Arm, results: Mapping[Run, dict[str, Any]]) -> dict[str, Any]:
+    """Mean, standard deviation and single values over seeds."""
+    runs = {seed: result for (arm_name, seed), result in sorted(results.items()) if arm_name == name}
+    measures: dict[str, Any] = {}
+    for model in ("teacher", "student"):
+        for key in ("p3d_ap", "average_sensitivity"):
+            measures[f"{model}_{key}"] = spread([r["models"][model][key] for r in runs.values()])
+        for size in next(iter(runs.values()))["models"][model]["by_size"]:
+            parts = [r["models"][model]["by_size"].get(size, {}) for r in runs.values()]
+            for key in ("average_sensitivity", "p3d_ap"):
+                values = [p[key] for p in parts if key in p]
+                if values:
+                    measures[f"{model}_{key} {size}"] = spread(values)
+    for key in ("mined_per_label", "mined_precision", "mined_recall"):
+        values = [r[key] for r in runs.values() if r[key] is not None]
+        if values:
+            measures[key] = spread(values)
+    return {"title": arm.title, "source": arm.table, "seeds": sorted(runs), **measures}
+
+
+def spread(values: Sequence[float]) -> dict[str, Any]:
+    """Mean, sample standard deviation (None for one value) and the values."""
+    deviation = statistics.stdev(values) if len(values) > 1 else None
+    return {"mean": statistics.fmean(values), "sd": deviation, "values": list(values)}
+
+
+def recovery(results: Mapping[Run, dict[str, Any]]) -> dict[str, Any]:
+    """(AP of an arm - AP partial) / (AP complete - AP partial): teachers, means over the seeds all three have."""
+    found: dict[str, Any] = {}
+    for name in sorted({run[0] for run in results} - {"complete", "partial"}):
+        seeds = [
+            s
+            for s in sorted({run[1] for run in results})
+            if all((arm, s) in results for arm in ("complete", "partial", name))
+        ]
+        if not seeds or name.startswith("missing-"):
+            continue
+        by_measure = {}
+        for measure, ap in (
+            ("all", lambda r: r["models"]["teacher"]["p3d_ap"]),
+            (SMALL, lambda r: r["models"]["teacher"]["by_size"].get(SMALL, {}).get("p3d_ap", float("nan"))),
+        ):
+            low, high, arm = ([ap(results[(a, s)]) for s in seeds] for a in ("partial", "complete", name))
+            gap = statistics.fmean(high) - statistics.fmean(low)
+            gain = statistics.fmean(arm) - statistics.fmean(low)
+            by_measure[measure] = {
+                "gap": gap,
+                "gain": gain,
+                "recovery": gain / gap if gap else None,
+                "per_seed": [(a - lo) / (hi - lo) if hi != lo else None for lo, hi, a in zip(low, high, arm)],
+            }
+        found[name] = {"seeds": seeds, **by_measure}
+    return found
+
+
+def table(summary: Mapping[str, Any], arms: Mapping[str, Arm]) -> str:
+    """The arms as a Markdown table, in per cent."""
+    head = ["arm", "seeds", "AP teacher", "AP student", "avg. sens.", "AP < 10 mm", "mined / label", "right", "found"]
+    lines = ["| " + " | ".join([*head, "of the gap won back", "source"]) + " |", "|" + "---|" * (len(head) + 2)]
+    for name in arms:
+        row = summary["arms"].get(name)
+        if row is None:
+            continue
+        won = summary["recovery"].get(name, {}).get("all", {}).get("recovery")
+        cells = [
+            row["title"],
+            str(len(row["seeds"])),
+            _cell(row["teacher_p3d_ap"]),
+            _cell(row["student_p3d_ap"]),
+            _cell(row["teacher_average_sensitivity"]),
+            _cell(row.get(f"teacher_p3d_ap {SMALL}")),
+            f"{row['mined_per_label']['mean']:.2f}" if "mined_precision" in row else "-",
+            _cell(row.get("mined_precision")),
+            _cell(row.get("mined_recall")),
+            "-" if won is None else f"{won:.2f}",
+            row["source"],
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(measure: Mapping[str, Any] | None) -> str:
+    if measure is None:
+        return "-"
+    text = f"{100 * measure['mean']:.1f}"
+    return text if measure["sd"] is None else f"{text} ± {100 * measure['sd']:.1f}"
+
+
+def draw_froc(results: Mapping[Run, dict[str, Any]], arms: Mapping[str, Arm], path: Path) -> None:
+    """Sensitivity at the seven operating points, teachers of the main arms, mean and range over seeds."""
+    page = Page(7.5, 4.6)
+    axes = page.axes(0.7, 0.45, 6.5, 3.5)
+    style_plot_axes(axes)
+    fps = np.array([float(p) for p in FROC_POINTS])
+    for color, name in zip(SERIES, [n for n, arm in arms.items() if arm.every_seed]):
+        rows = [
+            [r["models"]["teacher"]["sensitivity"][p] for p in FROC_POINTS]
+            for (arm, _), r in results.items()
+            if arm == name
+        ]
+        if rows:
+            values = np.array(rows)
+            axes.plot(fps, values.mean(axis=0), "o-", color=color, label=f"{arms[name].title} (n = {len(rows)})", ms=4)
+            axes.fill_between(fps, values.min(axis=0), values.max(axis=0), color=color, alpha=0.15, lw=0)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(fps, ["1/8", "1/4", "1/2", "1", "2", "4", "8"])
+    axes.set_xlabel("false positives a sub-volume", fontsize=9, color=MUTED)
+    axes.set_ylabel("sensitivity", fontsize=9, color=MUTED)
+    axes.legend(fontsize=8, frameon=False, loc="lower right")
+    page.text(0.2, 0.12, "FROC on the test patients, teacher; band = range over seeds", 10)
+    page.save(path)
+
+
+def draw_curves(
+    out: Path,
+    results: Mapping[Run, dict[str, Any]],
+    arms: Mapping[str, Arm],
+    path: Path,
+    names: Sequence[str],
+    title: str,
+) -> None:
+    """Figures of the main arms over the iterations, mean over seeds, one panel a figure."""
+    page = Page(4.6 * len(names) + 0.6, 4.2)
+    drawn = False
+    for column, figure in enumerate(names):
+        axes = page.axes(0.65 + 4.6 * column, 0.5, 3.9, 2.7)
+        style_plot_axes(axes)
+        for color, name in zip(SERIES, [n for n, arm in arms.items() if arm.every_seed]):
+            points: dict[int, list[float]] = {}
+            for arm, seed in results:
+                if arm == name:
+                    for line in read_history(out / "arms" / arm / f"seed{seed}" / "training" / "history.jsonl"):
+                        if figure in line:
+                            points.setdefault(line["iteration"], []).append(line[figure])
+            if points:
+                steps = sorted(points)
+                means = np.array([statistics.fmean(points[s]) for s in steps])
+                if len(means) > 40:
+                    means = np.convolve(np.pad(means, 4, mode="edge"), np.full(9, 1 / 9), mode="valid")
+                axes.plot(
+                    steps, means, color=color, label=arms[name].title, marker="o" if len(steps) < 20 else None, ms=3
+                )
+                drawn = True
+        axes.set_xlabel("iteration", fontsize=9, color=MUTED)
+        axes.set_title(figure.replace("_", " "), fontsize=9, loc="left")
+        if column == 0 and drawn:
+            axes.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(0, -0.2), ncol=2)
+    page.text(0.2, 0.12, f"{title}, mean over seeds", 10)
+    if drawn:
+        page.save(path)
+
+
+def machine() -> str:
+    """Processor and number of cores."""
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        if names:
+            model = f"{len(names)} x {names[0]}"
+    return model
+
+
+def commit() -> str:
+    """Commit of the checkout, with ``+`` when it has changes."""
+    here = Path(__file__).parent
+    found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True)
+    changed = subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=here, capture_output=True, text=True)
+    return found.stdout.strip() + ("+" if changed.stdout.strip() else "")
+
+
+def _write(path: Path, text: str) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

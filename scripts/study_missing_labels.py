@@ -1,0 +1,251 @@
+"""How much of what missing labels cost does online mining win back?
+
+    python scripts/study_missing_labels.py --scale cpu --out study --seeds 0 1 2
+
+Trains every arm (``missing_labels/arms.py``) on phantoms whose truth is known, through the bundle's configs, each arm
+in a process of its own. Can be stopped at any moment and started again with the same command: finished arms stay, an
+interrupted one goes on from its last epoch. Writes ``summary.json``, ``table.md``, ``froc.png``, ``curves.png`` and
+``mining.png`` into ``--out`` after every arm. Main arms come first, with all seeds, then the others with the first one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from missing_labels.arms import Arm, study_arms
+from missing_labels.report import write_report
+from missing_labels.scales import SCALES
+from rich.console import Console
+
+from lesion_app.atomic_file import replacing
+from lesion_app.cli import parse_overrides
+from lesion_app.data.datalist import DATALIST, prepare_deeplesion
+from lesion_app.data.phantom import write_phantom
+from lesion_app.errors import InputError
+from lesion_app.handlers.training_history import read_history
+from lesion_app.progress import progress_bar
+
+HERE = Path(__file__).resolve().parent
+Run = tuple[str, int]  # arm, seed
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the study; 0 = everything asked for is done."""
+    options = parse_arguments(argv)
+    console = Console()
+    try:
+        return run_study(options, console)
+    except InputError as error:
+        console.print(f"error: {error}", style="red", highlight=False)
+        return 2
+    except KeyboardInterrupt:
+        console.print("stopped; the same command goes on from here")
+        return 130
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scale", choices=sorted(SCALES), default="cpu")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the study; the same one to go on")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of data and training")
+    parser.add_argument("--arms", nargs="+", help="only these (default: all)")
+    parser.add_argument("--all-seeds", action="store_true", help="run the other arms with every seed, too")
+    parser.add_argument("--jobs", type=int, default=2, help="arms at a time")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of an arm")
+    parser.add_argument("--patients", type=int, help="phantom patients (default: the scale's)")
+    parser.add_argument("--set", action="append", metavar="KEY=VALUE", help="config value for every arm")
+    return parser.parse_args(argv)
+
+
+def run_study(options: argparse.Namespace, console: Console) -> int:
+    scale = dict(SCALES[options.scale])
+    if options.patients:
+        scale["patients"] = options.patients
+    shared = parse_overrides(options.set)
+    arms = study_arms(scale)
+    unknown = sorted(set(options.arms or []) - set(arms))
+    if unknown:
+        raise InputError(f"there is no arm '{unknown[0]}'; the arms are {', '.join(arms)}")
+    out = options.out.absolute()
+    remember_settings(out, {"scale": options.scale, "patients": scale["patients"], "set": shared})
+    todo = planned(arms, options.seeds, options.arms, options.all_seeds)
+    for seed in options.seeds:
+        for rate in sorted({arms[name].missing_rate or scale["missing_rate"] for name, s in todo if s == seed}):
+            make_data(out, scale, seed, rate, {arms[name].labels for name, _ in todo}, console)
+
+    waiting = [run for run in todo if not finished(out, run)]
+    running: dict[Run, subprocess.Popen[bytes]] = {}
+    failed: list[Run] = []
+    try:
+        with progress_bar(console, "iterations") as bar:
+            total = total_iterations(scale, shared)
+            task = bar.add_task("", total=total * len(todo))
+            while waiting or running:
+                for run in ready(waiting, out, arms, options.jobs - len(running)):
+                    waiting.remove(run)
+                    running[run] = start(out, run, arms[run[0]], scale, shared, options.threads)
+                    console.print(f"{time.strftime('%H:%M:%S')} started {run[0]}, seed {run[1]}", highlight=False)
+                if not running:
+                    break  # what is left waits for an arm that failed
+                time.sleep(2.0)
+                for run, process in list(running.items()):
+                    if process.poll() is None:
+                        continue
+                    del running[run]
+                    if process.returncode != 0 or not finished(out, run):
+                        failed.append(run)
+                        console.print(
+                            f"[red]{run[0]}, seed {run[1]} failed; see {arm_folder(out, run) / 'log.txt'}[/red]"
+                        )
+                        continue
+                    write_report(out, arms, todo, scale)
+                    found = json.loads((arm_folder(out, run) / "evaluation" / "evaluation.json").read_text())["models"]
+                    console.print(
+                        f"{time.strftime('%H:%M:%S')} finished {run[0]}, seed {run[1]}: AP teacher "
+                        f"{found['teacher']['p3d_ap']:.3f}, student {found['student']['p3d_ap']:.3f}",
+                        highlight=False,
+                    )
+                bar.update(task, completed=sum(total if finished(out, r) else iterations(out, r) for r in todo))
+    finally:
+        for process in running.values():
+            process.terminate()
+    done = write_report(out, arms, todo, scale)
+    console.print(
+        f"wrote {out}/summary.json, table.md, froc.png, curves.png, mining.png: {done} of {len(todo)} runs done"
+    )
+    if failed or waiting:
+        console.print("next: look at log.txt of the failed arms, then run the same command again")
+        return 1
+    return 0
+
+
+def planned(arms: Mapping[str, Arm], seeds: list[int], only: list[str] | None, all_seeds: bool) -> list[Run]:
+    """Runs in order: main arms seed by seed, then the others."""
+    chosen = [name for name in arms if not only or name in only]
+    main_arms = [name for name in chosen if arms[name].every_seed]
+    others = [name for name in chosen if not arms[name].every_seed]
+    runs = [(name, seed) for seed in seeds for name in main_arms]
+    return runs + [(name, seed) for seed in (seeds if all_seeds else seeds[:1]) for name in others]
+
+
+def remember_settings(out: Path, settings: dict[str, Any]) -> None:
+    """Refuse to mix runs of other settings into a study."""
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "settings.json"
+    if path.is_file():
+        before = json.loads(path.read_text())
+        if before != settings:
+            raise InputError(
+                f"{out} holds a study with the settings {before}, asked were {settings}; name another --out"
+            )
+        return
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(settings, indent=1))
+
+
+def data_folder(out: Path, seed: int, rate: float) -> Path:
+    return out / "data" / f"seed{seed}-missing{100 * rate:.0f}"
+
+
+def make_data(out: Path, scale: dict[str, Any], seed: int, rate: float, labels: set[str], console: Console) -> None:
+    """The phantom of one seed and missing rate, and its datalists; patients depend on the seed alone."""
+    folder = data_folder(out, seed, rate)
+    if not (folder / ".complete").is_file():
+        with progress_bar(console, f"patients of seed {seed}, {100 * rate:.0f} % of labels missing") as bar:
+            task = bar.add_task("", total=scale["patients"])
+            write_phantom(
+                folder,
+                scale["patients"],
+                seed,
+                missing_rate=rate,
+                workers=os.cpu_count() or 1,
+                progress=lambda done, _: bar.update(task, completed=done),
+                **scale["phantom"],
+            )
+        (folder / ".complete").touch()
+    for rule in sorted({"partial", "complete-on-labelled-slices"} | labels):
+        if not (folder / rule / DATALIST).is_file():
+            prepare_deeplesion(folder, folder / rule, labels=rule)  # type: ignore[arg-type]
+
+
+def arm_folder(out: Path, run: Run) -> Path:
+    return out / "arms" / run[0] / f"seed{run[1]}"
+
+
+def finished(out: Path, run: Run) -> bool:
+    return (arm_folder(out, run) / "evaluation" / "evaluation.json").is_file()
+
+
+def iterations(out: Path, run: Run) -> int:
+    lines = read_history(arm_folder(out, run) / "training" / "history.jsonl")
+    return int(lines[-1]["iteration"]) if lines else 0
+
+
+def total_iterations(scale: dict[str, Any], shared: dict[str, Any]) -> int:
+    """Iterations of an arm, from the merged configs."""
+    from lesion_app.bundle_run import config_paths, find_bundle
+
+    merged: dict[str, Any] = {}
+    for path in config_paths(find_bundle(), scale["configs"]):
+        merged.update(json.loads(Path(path).read_text()))
+    merged.update(shared)
+    return int(merged["epochs"]) * int(merged["epoch_length"])
+
+
+def ready(waiting: list[Run], out: Path, arms: Mapping[str, Arm], slots: int) -> list[Run]:
+    """The next runs that can start: those that need no other arm's model, or whose model is there."""
+    able = []
+    for name, seed in waiting:
+        need = arms[name].offline
+        if need is None or finished(out, (need[0], seed)):
+            able.append((name, seed))
+    return able[: max(slots, 0)]
+
+
+def start(
+    out: Path, run: Run, arm: Arm, scale: dict[str, Any], shared: dict[str, Any], threads: int
+) -> subprocess.Popen[bytes]:
+    """Describe the arm in its folder and start it; it goes on where an earlier start was stopped."""
+    name, seed = run
+    folder = arm_folder(out, run)
+    folder.mkdir(parents=True, exist_ok=True)
+    data = data_folder(out, seed, arm.missing_rate or scale["missing_rate"])
+    described = {
+        **asdict(arm),
+        "name": name,
+        "seed": seed,
+        "configs": scale["configs"],
+        "dataset_dir": str(data),
+        "datalist": str(data / arm.labels / DATALIST),
+        "offline": None,
+    }
+    if arm.offline is not None:
+        described["offline"] = {
+            "kind": arm.offline[1],
+            "weights": str(arm_folder(out, (arm.offline[0], seed)) / "models" / "model.pt"),
+            "complete": str(data / "complete-on-labelled-slices" / DATALIST),
+            "share": scale["complete_share"],
+        }
+    (folder / "arm.json").write_text(json.dumps(described, indent=1))
+    (folder / "overlay.json").write_text(json.dumps({**shared, **arm.overrides}, indent=1))
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    with (folder / "log.txt").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, str(HERE / "missing_labels" / "run_arm.py"), str(folder)],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from ignite.engine import Engine
+
+from lesion_app.data.datalist import load_records, write_datalist
+from lesion_app.errors import InputError
+from lesion_app.handlers.mined_datalist import MinedDatalist
+from transforms.view import View
+
+
+def record(name: str) -> dict:
+    label = {"slice": 5, "box": [20.0, 20.0, 40.0, 40.0], "label": 1, "kind": "lesion", "lesion_type": -1}
+    return {
+        "id": name,
+        "image": "Images_png/000001_01_01",
+        "series_id": "000001_01_01",
+        "patient_id": "000001",
+        "dataset": "phantom",
+        "spacing_mm": [0.8, 0.8, 5.0],
+        "size": [128, 100],
+        "slices": [1, 9],
+        "annotations": [{**label, "noisy": False}],
+    }
+
+
+@pytest.fixture
+def datalist(tmp_path):
+    path = tmp_path / "datalist.json"
+    records = [record("000001_01_01_001-009")]
+    write_datalist(path, {"dataset": "phantom"}, {"training": records, "validation": [], "test": records})
+    return path
+
+
+def look_through(said, item, handler, name="000001_01_01_001-009"):
+    # teacher's px = original / 2
+    one = item([(10, 10, 20, 20)], id=name, slice=5, view=View(0.5, 0.5, 0.0, 0.0))
+
+    def step(engine, batch):
+        return {"pred": [said((30, 30, 40, 40, 0.9), (10, 10, 20, 20, 0.99), (45, 40, 80, 60, 0.8), (1, 1, 9, 9, 0.3))]}
+
+    engine = Engine(step)
+    handler.attach(engine)
+    engine.run([[one]], max_epochs=1)
+    return engine
+
+
+def test_finds_without_a_label_are_added_in_px_of_the_slice_and_clipped(datalist, said, item):
+    out = datalist.parent / "out" / "datalist.json"
+    engine = look_through(said, item, MinedDatalist(datalist, out, 0.5, 0.7))
+    (found,) = load_records(out, "training", out.parent)
+    mined = [(a["slice"], a["box"]) for a in found["annotations"] if a["kind"] == "mined"]
+    assert mined == [(5, [60, 60, 80, 80]), (5, [90, 80, 128, 100])]
+    assert [a["kind"] for a in found["annotations"]] == ["lesion", "mined", "mined"]
+    assert engine.state.metrics["boxes_added"] == 2
+    assert json.loads(out.read_text())["dataset"] == "phantom"
+
+
+def test_other_splits_and_the_old_file_stay(datalist, said, item):
+    before = datalist.read_text()
+    out = datalist.parent / "new.json"
+    look_through(said, item, MinedDatalist(datalist, out, 0.5, 0.7, kind="negative"))
+    assert datalist.read_text() == before
+    content = json.loads(out.read_text())
+    assert content["test"] == json.loads(before)["test"]
+    assert [a["kind"] for a in content["training"][0]["annotations"]] == ["lesion", "negative", "negative"]
+
+
+def test_slice_of_another_datalist_is_refused_and_nothing_written(datalist, said, item):
+    out = datalist.parent / "new.json"
+    with pytest.raises(InputError, match="000002_01_01_001-009"):
+        look_through(said, item, MinedDatalist(datalist, out, 0.5, 0.7), name="000002_01_01_001-009")
+    assert not out.exists()
+
+
+def test_unknown_kind_is_refused(datalist):
+    with pytest.raises(ValueError, match="kind"):
+        MinedDatalist(datalist, datalist, 0.5, 0.7, kind="lesion")  # type: ignore[arg-type]
+
+
+def test_scores_below_the_threshold_add_nothing(datalist, said, item):
+    out = datalist.parent / "new.json"
+    assert look_through(said, item, MinedDatalist(datalist, out, 1.0, 0.7)).state.metrics["boxes_added"] == 0
+    assert len(load_records(out, "training", out.parent)[0]["annotations"]) == 1
