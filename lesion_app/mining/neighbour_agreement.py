@@ -56,5 +56,5 @@ class NeighbourAgreement:
                 if len(boxes):
                     votes += box_iou(found["boxes"], boxes.to(found["boxes"])).amax(dim=1) >= self.iou_threshold
             keep = votes >= self.needed
-            kept[i] = {name: found[name][keep] for name in ("boxes", "scores", "labels")}  # type: ignore[typeddict-item,literal-required]
+            kept[i] = {name: found[name][keep] for name in ("boxes", "scores", "labels")}  # type: ignore[typeddict-item,literal-required,call-overload]
         return kept

@@ -23,7 +23,7 @@ SCALES: dict[str, dict[str, Any]] = {
         "num_slices": 3,
         "sizes_px": [12, 24],
         "warmup": 100,
-        "decay_at": 1000,
+        "decay_at": 800,
         "complete_share": 0.3,
     },
     "gpu": {
@@ -34,7 +34,7 @@ SCALES: dict[str, dict[str, Any]] = {
         "num_slices": 9,
         "sizes_px": [12, 38],
         "warmup": 500,
-        "decay_at": 10000,
+        "decay_at": 8000,
         "complete_share": 0.06,
     },
 }
