@@ -25,6 +25,7 @@ from missing_labels.arms import Arm, study_arms
 from missing_labels.report import write_report
 from missing_labels.scales import SCALES
 from rich.console import Console
+from rich.progress import Progress
 
 from lesion_app.atomic_file import replacing
 from lesion_app.cli import parse_overrides
@@ -78,10 +79,6 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
     out = options.out.absolute()
     remember_settings(out, {"scale": options.scale, "patients": scale["patients"], "set": shared})
     todo = planned(arms, options.seeds, options.arms, options.all_seeds)
-    for seed in options.seeds:
-        for rate in sorted({arms[name].missing_rate or scale["missing_rate"] for name, s in todo if s == seed}):
-            make_data(out, scale, seed, rate, {arms[name].labels for name, _ in todo}, console)
-
     waiting = [run for run in todo if not finished(out, run)]
     running: dict[Run, subprocess.Popen[bytes]] = {}
     failed: list[Run] = []
@@ -92,6 +89,7 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
             while waiting or running:
                 for run in ready(waiting, out, arms, options.jobs - len(running)):
                     waiting.remove(run)
+                    make_data(out, scale, run[1], arms[run[0]], console, bar)
                     running[run] = start(out, run, arms[run[0]], scale, shared, options.threads)
                     console.print(f"{time.strftime('%H:%M:%S')} started {run[0]}, seed {run[1]}", highlight=False)
                 if not running:
@@ -156,23 +154,29 @@ def data_folder(out: Path, seed: int, rate: float) -> Path:
     return out / "data" / f"seed{seed}-missing{100 * rate:.0f}"
 
 
-def make_data(out: Path, scale: dict[str, Any], seed: int, rate: float, labels: set[str], console: Console) -> None:
-    """The phantom of one seed and missing rate, and its datalists; patients depend on the seed alone."""
+def make_data(out: Path, scale: dict[str, Any], seed: int, arm: Arm, console: Console, bar: Progress) -> None:
+    """The phantom that an arm trains on, and its datalists; the patients depend on the seed alone."""
+    rate = arm.missing_rate or scale["missing_rate"]
     folder = data_folder(out, seed, rate)
     if not (folder / ".complete").is_file():
-        with progress_bar(console, f"patients of seed {seed}, {100 * rate:.0f} % of labels missing") as bar:
-            task = bar.add_task("", total=scale["patients"])
-            write_phantom(
-                folder,
-                scale["patients"],
-                seed,
-                missing_rate=rate,
-                workers=os.cpu_count() or 1,
-                progress=lambda done, _: bar.update(task, completed=done),
-                **scale["phantom"],
-            )
+        console.print(
+            f"{time.strftime('%H:%M:%S')} generating {scale['patients']} patients of seed {seed}, "
+            f"{100 * rate:.0f} % of the lesions without a label",
+            highlight=False,
+        )
+        task = bar.add_task("", total=scale["patients"])
+        write_phantom(
+            folder,
+            scale["patients"],
+            seed,
+            missing_rate=rate,
+            workers=os.cpu_count() or 1,
+            progress=lambda done, _: bar.update(task, completed=done),
+            **scale["phantom"],
+        )
+        bar.remove_task(task)
         (folder / ".complete").touch()
-    for rule in sorted({"partial", "complete-on-labelled-slices"} | labels):
+    for rule in ("partial", "complete-on-labelled-slices", arm.labels):
         if not (folder / rule / DATALIST).is_file():
             prepare_deeplesion(folder, folder / rule, labels=rule)  # type: ignore[arg-type]
 
