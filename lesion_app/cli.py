@@ -121,7 +121,10 @@ def prepare_deeplesion_command(
     extra_train: Annotated[Path | None, typer.Option(help="Completely labelled training sub-volumes.")] = None,
     truth: Annotated[Path | None, typer.Option(help="Truth file of a phantom.")] = None,
     noisy: Annotated[str, typer.Option(help="Noisy training rows: ignore, keep or drop.")] = "ignore",
-    labels: Annotated[str, typer.Option(help="Training labels: partial, or complete (phantom).")] = "partial",
+    labels: Annotated[
+        str,
+        typer.Option(help="Training labels: partial, or complete[-on-key-slices | -on-labelled-slices] (phantom)."),
+    ] = "partial",
     exclude_overlap: Annotated[bool, typer.Option(help="Leave test patients out of validation.")] = False,
     allow_missing: Annotated[bool, typer.Option(help="Leave out what has no image.")] = False,
 ) -> None:

@@ -111,11 +111,14 @@ def study_arms(scale: Mapping[str, Any]) -> dict[str, Arm]:
             arms[f"missing-{rate:.1f}-{name}"] = Arm(
                 f"{100 * rate:.0f} % missing, {title}", overrides=options, missing_rate=rate, table="missing fraction"
             )
+    lower = {**mine, "score_threshold": 0.7, "ignore_threshold": 0.5}
+    arms["band-0.70"] = Arm(
+        "mining, tau 0.70, add; 0.5 to 0.7 ignored", overrides=lower, table="ours; for the next four"
+    )
     arms["bank"] = Arm(
-        "mining, box found in 2 of the last 3 visits (tau 0.8)",
+        "the same, box found in 2 of the last 3 visits",
         overrides={
-            **mine,
-            "score_threshold": 0.8,
+            **lower,
             "mined_box_bank": {"_target_": "lesion_app.mining.bank.MinedBoxBank", "needed": 2, "visits": 3},
             "mining_checks": ["@mined_box_bank"],
             "training_state#objects#mined_box_bank": "@mined_box_bank",
@@ -123,10 +126,9 @@ def study_arms(scale: Mapping[str, Any]) -> dict[str, Arm]:
         table="ours; temporal ensembling, Laine & Aila 2017",
     )
     arms["agreement"] = Arm(
-        "mining, a neighbouring slab agrees (tau 0.8)",
+        "the same, a neighbouring slab agrees",
         overrides={
-            **mine,
-            "score_threshold": 0.8,
+            **lower,
             "mining_checks": [{"_target_": "lesion_app.mining.neighbour_agreement.NeighbourAgreement"}],
             "slab_preprocessing#0#num_slices": taller,
             "student_augmentation": [
@@ -146,20 +148,20 @@ def study_arms(scale: Mapping[str, Any]) -> dict[str, Arm]:
         table="ours; after LENS's cross-slice propagation",
     )
     arms["sizes"] = Arm(
-        "mining, tau 0.7 / 0.8 / 0.9 by size",
+        "the same, tau 0.6 / 0.7 / 0.9 by size",
         overrides={
-            **mine,
+            **lower,
             "score_threshold": {
                 "_target_": "lesion_app.mining.size_thresholds.SizeThresholds",
                 "edges_px": scale["sizes_px"],
-                "scores": [0.7, 0.8, TAU],
+                "scores": [0.6, 0.7, TAU],
             },
         },
         table="ours; after FlexMatch, Zhang et al. 2021",
     )
     arms["soft"] = Arm(
-        "mining, tau 0.80, weighted by the score",
-        overrides={**mine, "score_threshold": 0.8, "soft_weight": True},
+        "the same, weighted by the score",
+        overrides={**lower, "soft_weight": True},
         table="ours; after Soft Teacher, Xu et al. 2021",
     )
     arms["complete-all"] = Arm(

@@ -1,0 +1,91 @@
+"""The study in miniature, as its user runs it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SCRIPT = REPOSITORY / "scripts" / "study_missing_labels.py"
+TINY = [
+    "epochs=2",
+    "epoch_length=2",
+    "val_interval=1",
+    "batch_size=2",
+    "mining_start_iteration=1",
+    "lr_warmup_iterations=1",
+]
+
+
+def command(out: Path, *options: str, settings: list[str] = TINY) -> list[str]:
+    pairs = [part for pair in settings for part in ("--set", pair)]
+    return [sys.executable, str(SCRIPT), "--out", str(out), *options, *pairs]
+
+
+def run(out: Path, *options: str, settings: list[str] = TINY) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(out, *options, settings=settings), capture_output=True, text=True, timeout=540)
+
+
+def test_unknown_arm_and_other_settings_are_refused(tmp_path):
+    wrong = run(tmp_path / "a", "--arms", "partail")
+    assert wrong.returncode == 2
+    assert "there is no arm 'partail'" in " ".join(wrong.stdout.split())
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "settings.json").write_text(json.dumps({"scale": "gpu"}))
+    mixed = run(tmp_path / "b")
+    assert mixed.returncode == 2
+    assert "name another --out" in " ".join(mixed.stdout.split())
+    assert not (tmp_path / "b" / "arms").exists()
+
+
+@pytest.mark.slow
+def test_every_kind_of_arm_ends_in_one_table_also_when_stopped_and_started_again(tmp_path):
+    arms = ["complete", "partial", "ours-band", "hard-negatives", "offline", "bank", "agreement", "sizes", "lr-decay"]
+    arms += ["ours", "soft", "missing-0.3-ours"]
+    options = ("--seeds", "3", "--patients", "12", "--arms", *arms)
+    out = tmp_path / "study"
+    process = subprocess.Popen(command(out, *options), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 240
+    while not list(out.glob("arms/*/seed3/models/training_state.pt")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    begun = next(out.glob("arms/*/seed3/models/training_state.pt"))
+
+    again = run(out, *options)
+    assert again.returncode == 0, again.stdout[-3000:]
+    lines = [json.loads(x) for x in (begun.parents[1] / "training" / "history.jsonl").read_text().splitlines()]
+    steps = [line["iteration"] for line in lines if "loss" in line]
+    assert steps == sorted(set(steps))
+    summary = json.loads((out / "summary.json").read_text())
+    assert set(summary["arms"]) == set(arms)
+    assert set(summary["recovery"]) == set(arms) - {"complete", "partial", "missing-0.3-ours"}
+    table = (out / "table.md").read_text().splitlines()
+    assert len(table) == 2 + len(arms)
+    assert {len(line.split(" | ")) for line in table[2:]} == {11}
+    for picture in ("froc.png", "curves.png"):
+        assert (out / picture).stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_gpu_scale_runs_where_there_is_none_with_small_settings(tmp_path):
+    small = [
+        *TINY,
+        "epochs=1",
+        "batch_size=1",
+        "amp=False",
+        "num_workers=0",
+        "val_num_workers=0",
+        "pixel_spacing_mm=3.0",
+        "network_def#rpn_post_nms_test=20",
+    ]
+    done = run(tmp_path / "gpu", "--scale", "gpu", "--seeds", "0", "--patients", "8", "--arms", "ours", settings=small)
+    assert done.returncode == 0, done.stdout[-3000:]
+    found = json.loads((tmp_path / "gpu" / "arms" / "ours" / "seed0" / "evaluation" / "evaluation.json").read_text())
+    assert set(found["models"]) == {"teacher", "student"}
