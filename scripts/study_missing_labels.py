@@ -150,8 +150,8 @@ def remember_settings(out: Path, settings: dict[str, Any]) -> None:
         temporary.write_text(json.dumps(settings, indent=1))
 
 
-def data_folder(out: Path, seed: int, rate: float) -> Path:
-    return out / "data" / f"seed{seed}-missing{100 * rate:.0f}"
+def data_folder(out: Path, seed: int, rate: float | None) -> Path:
+    return out / "data" / f"seed{seed}-missing-{'law' if rate is None else f'{100 * rate:.0f}'}"
 
 
 def make_data(out: Path, scale: dict[str, Any], seed: int, arm: Arm, console: Console, bar: Progress) -> None:
@@ -161,7 +161,7 @@ def make_data(out: Path, scale: dict[str, Any], seed: int, arm: Arm, console: Co
     if not (folder / ".complete").is_file():
         console.print(
             f"{time.strftime('%H:%M:%S')} generating {scale['patients']} patients of seed {seed}, "
-            f"{100 * rate:.0f} % of the lesions without a label",
+            f"{'the measured share' if rate is None else f'{100 * rate:.0f} %'} of the lesions without a label",
             highlight=False,
         )
         task = bar.add_task("", total=scale["patients"])

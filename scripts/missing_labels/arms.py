@@ -103,10 +103,10 @@ def study_arms(scale: Mapping[str, Any]) -> dict[str, Arm]:
         offline=("partial", "mined"),
         table="multi-stage peer",
     )
-    for rate in (0.3, 0.7):
+    for rate in (0.3, 0.5, 0.7):
         for name, title, options in (
             ("partial", "no mining", {"mine": False}),
-            ("ours", "mining, tau 0.90, add", mine),
+            ("ours", "mining, tau 0.90; 0.5 to 0.9 ignored", {**mine, "ignore_threshold": 0.5}),
         ):
             arms[f"missing-{rate:.1f}-{name}"] = Arm(
                 f"{100 * rate:.0f} % missing, {title}", overrides=options, missing_rate=rate, table="missing fraction"

@@ -6,12 +6,13 @@ from typing import Any
 
 # CPU: small bodies in thick slices with lesions 150 HU more conspicuous than real ones, so that a small network trains
 # to a flat curve in minutes; few patients, so that labels are what it lacks; many lesions in a sub-volume, so that the
-# unlabelled ones stand on the slices trained on (as in DeepLesion, where 1,071 complete sub-volumes have 3.4).
+# unlabelled ones stand on the slices trained on. missing_rate None is the law measured on DeepLesion: in sub-volumes
+# with so many lesions it leaves 63 % of them without a label (55 % over all of DeepLesion's).
 SCALES: dict[str, dict[str, Any]] = {
     "cpu": {
         "configs": ["train", "demo", "study_cpu"],
         "patients": 260,
-        "missing_rate": 0.5,
+        "missing_rate": None,
         "phantom": {
             "size": 256,
             "z_spacings": (5.0,),
@@ -29,7 +30,7 @@ SCALES: dict[str, dict[str, Any]] = {
     "gpu": {
         "configs": ["train", "study_gpu"],
         "patients": 1600,
-        "missing_rate": 0.5,
+        "missing_rate": None,
         "phantom": {"split": (0.8, 0.05, 0.15), "lesions_per_volume": (2, 7)},
         "num_slices": 9,
         "sizes_px": [12, 38],
