@@ -1,148 +1,86 @@
-"""Read one CT series from a folder of DICOM files."""
+"""Open one CT series of DICOM files."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import pydicom
-from pydicom.dataset import Dataset
-from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
-
 from lesion_app.errors import InputError
-from transforms.ct_source import AIR_HU, CTSource, decoding, to_hounsfield
-from transforms.dicom_grid import Slice, series_grid, slice_of
+from transforms.ct_source import CTSource
+from transforms.dicom_kind import CT_SLICE
+from transforms.dicom_pixels import DicomPlanes
+from transforms.dicom_study import DicomSeries, read_study
 from transforms.geometry import VolumeGeometry
 
-MULTI_FRAME = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
-NOT_A_SLICE = ("LOCALIZER", "SCREEN SAVE")
-HU_TYPES = ("", "HU", "US")  # "US" is DICOM's "unspecified", written by scanners for plain HU
-CT_SLICE = "CT slice"
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether the file has the preamble of DICOM part 10."""
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+EXPECTED = "expected the files of one CT series, so give the folder that holds them"
 
 
 def open_dicom(path: Path, run: tuple[int, int] | None) -> CTSource:
     """Open the CT series in a folder, or the series that a file belongs to (within its folder).
 
     Localizers, screen captures, reports and other modalities are passed over. Of several CT series
-    the one with the most slices is taken, which ``notes`` tells. Positions come from
-    ImagePositionPatient, never from file names or SliceThickness (but for a single slice).
+    the one with the most slices is taken, which ``notes`` tells (``lesion_app.clinical`` chooses by more).
+    Positions come from ImagePositionPatient, never from file names or SliceThickness (but for a single slice).
 
     Raises:
-        InputError: no CT slice, or one whose slices do not form one uniform grid (see `series_grid`).
+        InputError: no CT slice, a damaged one, or slices that do not form one uniform grid (see `series_grid`).
     """
     folder = path if path.is_dir() else path.parent
-    kinds: Counter[str] = Counter()
-    series: defaultdict[str, list[Slice]] = defaultdict(list)
-    chosen = _chosen_uid(path) if path.is_file() else None
-    for file in sorted(file for file in folder.iterdir() if file.is_file()):
-        kind, header = _inspect(file)
-        kinds[kind] += 1
-        if kind == CT_SLICE and header is not None:
-            uid = str(header.get("SeriesInstanceUID", ""))
-            if chosen in (None, uid):
-                series[uid].append(slice_of(file, header))
-    if not series:
-        raise InputError(f"no CT slice was found in folder {folder.name} but {_listed(kinds)}; {_expected(kinds)}")
-    uid = max(series, key=lambda key: (len(series[key]), key))
+    chosen = _series_of(path) if path.is_file() else None
+    study = read_study(sorted(file for file in folder.iterdir() if file.is_file()))
+    found = [one for one in study.series.values() if one.kind == CT_SLICE and chosen in (None, one.uid)]
+    if not found:
+        study.require_no_lost_slice()
+        raise InputError(f"no CT slice was found in folder {folder.name} but {_listed(study.kinds)}; {EXPECTED}")
+    study.require_no_lost_slice()
+    series = max(found, key=lambda one: (len(one.slices), one.uid))
     notes = []
-    if len(series) > 1:
-        counts = sorted((len(slices) for slices in series.values()), reverse=True)
+    if len(found) > 1:
+        counts = sorted((len(one.slices) for one in found), reverse=True)
         notes.append(f"{len(counts)} CT series of {counts} slices were found; the one with the most was taken")
-    if kinds[CT_SLICE] < kinds.total():
-        del kinds[CT_SLICE]
-        notes.append(f"passed over: {_listed(kinds)}")
-    files, shape, affine, grid_notes = series_grid(series[uid])
-    geometry = VolumeGeometry.from_file_grid(shape, affine, run)
-    return CTSource(geometry, "dicom", DicomPlanes(files, shape[:2]), uid, notes + grid_notes)
+    if study.kinds[CT_SLICE] < study.kinds.total():
+        del study.kinds[CT_SLICE]
+        notes.append(f"passed over: {_listed(study.kinds)}")
+    return _opened(series, run, notes)
 
 
-@dataclass(frozen=True)
-class DicomPlanes:
-    """Decodes planes [column, row] of sorted single-frame files, each with its own rescale."""
+def open_dicom_files(files: Sequence[Path], run: tuple[int, int] | None = None) -> CTSource:
+    """Open exactly these files, which must be the slices of one CT series, in any order.
 
-    files: list[Path]
-    size: tuple[int, int]
-
-    def __call__(self, ks: Sequence[int]) -> Iterator[np.ndarray]:
-        for k in ks:
-            file = self.files[k]
-            with decoding(file.name, "a DICOM CT slice"):
-                dataset = pydicom.dcmread(file)
-                stored = _decoded(dataset, file.name)
-                if stored.shape != self.size[::-1]:
-                    raise ValueError("the pixel data are not one frame of Rows x Columns")
-                hu = stored * float(dataset.RescaleSlope) + float(dataset.RescaleIntercept)
-                padding = _padding(dataset, stored)
-            hu[padding] = AIR_HU
-            yield to_hounsfield(hu).T
-
-
-def _decoded(dataset: Dataset, name: str) -> np.ndarray:
-    try:
-        return dataset.pixel_array
-    except NotImplementedError as error:  # pydicom's word for a transfer syntax that no decoder knows
+    Raises:
+        InputError: a file is no CT slice, is damaged, or belongs to another series; or as `open_dicom`.
+    """
+    for file in files:
+        if not file.is_file():
+            raise InputError(f"{file.name} is not there; expected the files of one CT series, so check the paths")
+    study = read_study(files)
+    study.require_no_lost_slice()
+    series = [one for one in study.series.values() if one.kind == CT_SLICE]
+    if len(series) != 1 or study.kinds[CT_SLICE] < study.kinds.total():
+        what = f"{len(series)} CT series in {_listed(study.kinds)}"
         raise InputError(
-            f"slice {name} is compressed as {dataset.file_meta.TransferSyntaxUID.name}, which cannot be decoded; "
-            "expected a current DICOM compression or none, so export the series uncompressed"
-        ) from error
+            f"{what} were given; expected the slices of one CT series and nothing else, so leave out the rest"
+        )
+    return _opened(series[0], run, [])
 
 
-def _padding(dataset: Dataset, stored: np.ndarray) -> np.ndarray:
-    """Mask of the pixels outside the scan: PixelPaddingValue, up to PixelPaddingRangeLimit if given."""
-    value = dataset.get("PixelPaddingValue")
-    if value is None:
-        return np.zeros(stored.shape, dtype=bool)
-    limit = dataset.get("PixelPaddingRangeLimit")
-    low, high = sorted((int(value), int(value if limit is None else limit)))
-    return (stored >= low) & (stored <= high)
+def _opened(series: DicomSeries, run: tuple[int, int] | None, notes: list[str]) -> CTSource:
+    grid = series.grid()
+    geometry = VolumeGeometry.from_file_grid(grid.shape, grid.affine, run)
+    return CTSource(geometry, "dicom", DicomPlanes(grid.slices), series.uid, notes + grid.notes)
 
 
-def _inspect(file: Path) -> tuple[str, Dataset | None]:
-    """Say in words what a file is, and give the header where it is a CT slice."""
-    try:
-        if not is_dicom(file):
-            return "file that is not DICOM", None
-        header = pydicom.dcmread(file, stop_before_pixels=True)
-        sop_class, modality = header.get("SOPClassUID"), str(header.get("Modality") or "other DICOM")
-        image_type = [str(part).upper() for part in header.get("ImageType") or ()]
-        grey = header.get("SamplesPerPixel") == 1 and header.get("PhotometricInterpretation") == "MONOCHROME2"
-        pixels = all(header.get(key) for key in ("Rows", "Columns", "BitsAllocated"))
-    except Exception:  # a damaged header raises anything; the file is then no slice of the series
-        return "damaged DICOM file", None
-    if modality == "CT" and sop_class in MULTI_FRAME:
-        return "multi-frame CT", None
-    if modality != "CT" or sop_class != CTImageStorage:
-        return f"{modality} object" if modality != "CT" else "CT object other than an image slice", None
-    if any(word in part for word in NOT_A_SLICE for part in image_type):
-        return "CT localizer or screen capture", None
-    if not (grey and pixels):
-        return "CT object without grey pixels", None
-    if str(header.get("RescaleType") or "").upper() not in HU_TYPES:
-        return "CT image in units other than HU", None
-    return CT_SLICE, header
-
-
-def _chosen_uid(path: Path) -> str:
-    kind, header = _inspect(path)
-    if header is None:
-        raise InputError(f"{path.name} was found to be no CT slice but: {kind}; {_expected(Counter([kind]))}")
-    return str(header.get("SeriesInstanceUID", ""))
+def _series_of(path: Path) -> str:
+    """SeriesInstanceUID of a CT slice; refuses anything else."""
+    study = read_study([path])
+    study.require_no_lost_slice()
+    for series in study.series.values():
+        if series.kind == CT_SLICE:
+            return series.uid
+    (kind,) = study.kinds
+    raise InputError(f"{path.name} was found to be no CT slice but: {kind}; {EXPECTED}")
 
 
 def _listed(kinds: Counter[str]) -> str:
     return ", ".join(f"{kind} ({number})" for kind, number in kinds.most_common()) or "no file at all"
-
-
-def _expected(kinds: Counter[str]) -> str:
-    if kinds["multi-frame CT"]:
-        return "expected one file a slice, so convert the multi-frame (enhanced) object to classic CT images or NIfTI"
-    return "expected the files of one CT series, so give the folder that holds them"

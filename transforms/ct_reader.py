@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lesion_app.errors import InputError
-from transforms.ct_dicom import is_dicom, open_dicom
+from transforms.ct_dicom import open_dicom, open_dicom_files
 from transforms.ct_itk import ITK_KINDS, open_itk
 from transforms.ct_nifti import open_nifti
 from transforms.ct_png import open_png_folder
 from transforms.ct_source import CTSource
+from transforms.dicom_file import is_dicom
 
 SUPPORTED = "a folder of DICOM files or of DeepLesion PNG slices, one DICOM file, or .nii, .nii.gz, .nrrd, .mha, .mhd"
 
 
 def open_ct(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
     spacing_mm: Sequence[float] | None = None,
     slices: Sequence[int] | None = None,
@@ -26,7 +27,8 @@ def open_ct(
 
     Args:
         path: folder of 16-bit DeepLesion PNG slices (file name = slice number, HU = value - 32768),
-            folder of a DICOM CT series or one file of it, NIfTI, NRRD or MHA/MHD file.
+            folder of a DICOM CT series or one file of it, NIfTI, NRRD or MHA/MHD file. Several paths are exactly
+            the files of one DICOM CT series, in any order (what ``choose_series`` gives).
         spacing_mm: (x, y, z) mm; needed for PNG, which carry none. Every other format has its own
             and this is not looked at.
         slices: first and last slice of a run, inclusive: file numbers for PNG, else indices on the
@@ -41,15 +43,23 @@ def open_ct(
     Raises:
         InputError: when there is no readable CT of one consistent geometry at ``path``.
     """
-    path = Path(path)
     run = _checked_run(slices)
-    if not path.exists():
-        raise InputError(f"no file or folder {path.name} was found; expected {SUPPORTED}, so check the path")
+    if not isinstance(path, (str, os.PathLike)):
+        files = [Path(file) for file in path]
+        return _readable("a DICOM file", lambda: open_dicom_files(files, run))
+    place = Path(path)
+    if not place.exists():
+        raise InputError(f"no file or folder {place.name} was found; expected {SUPPORTED}, so check the path")
+    return _readable(place.name, lambda: _opened(place, spacing_mm, run))
+
+
+def _readable(name: str, opened: Callable[[], CTSource]) -> CTSource:
     try:
-        return _opened(path, spacing_mm, run)
+        return opened()
     except OSError as error:
+        name = Path(error.filename).name if error.filename else name
         raise InputError(
-            f"{path.name} could not be opened ({error.strerror or type(error).__name__}); expected a CT that this user "
+            f"{name} could not be opened ({error.strerror or type(error).__name__}); expected a CT that this user "
             "may read, so check its permissions and the disk"
         ) from error
 

@@ -22,7 +22,7 @@ READABLE = {
     "gantry_tilt_variable_spacing_ge": 6,
     "corrupt": 3,
     "localizer_and_screens": 0,
-    "enhanced_ct": 0,
+    "enhanced_ct": 0,  # perfusion maps, and one whose pixels are all zero
     "non_ct": 0,
 }
 
@@ -181,6 +181,14 @@ def test_lossless_compressions_decode_to_the_same_slice(ct, tmp_path):
 
 
 def test_folders_without_one_series_are_refused(ct):
-    for kind in ("gantry_tilt_variable_spacing_ge", "localizer_and_screens", "enhanced_ct", "non_ct"):
+    for kind in ("gantry_tilt_variable_spacing_ge", "localizer_and_screens", "non_ct"):
         with pytest.raises(InputError):
             open_ct(ct / "zoo" / kind)
+
+
+def test_enhanced_object_of_a_scanner_is_placed(ct):
+    source = open_ct(ct / "zoo" / "enhanced_ct" / "legacy_converted_tiny_23x38x3.dcm")
+    assert source.shape == (3, 38, 23)
+    np.testing.assert_allclose(source.geometry.affine_lps[:3, 3], [46.4649, 5.01881, -177.75])
+    np.testing.assert_allclose(source.geometry.spacing_mm, [0.7, 0.7, 2.5])
+    assert source.read([0, 2]).unique().tolist() == [0]

@@ -1,0 +1,1 @@
+"""DICOM series in, DICOM findings out: the hospital's side of the detector."""
