@@ -59,6 +59,9 @@ def study_arms(scale: Mapping[str, Any]) -> dict[str, Arm]:
             every_seed=True,
             table="ours; doubtful boxes as in Lyu et al.",
         ),
+        "band-0.30": Arm(
+            "mining, tau 0.90, add; 0.3 to 0.9 ignored", overrides={**mine, "ignore_threshold": 0.3}, table="ours"
+        ),
         "ignore": Arm("mining, tau 0.90, ignore", overrides={**mine, "policy": "ignore"}, table="Table III"),
     }
     for tau in (0.95, 0.85, 0.80):
