@@ -1,12 +1,15 @@
 # make demo   generate data with half of its labels missing, train on it, evaluate, find lesions in a CT
 # make test   everything that must hold: format, lint, types, unit tests, end-to-end tests
+# make deploy-env   a second environment over the first, with the MONAI Deploy App SDK
 PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= demo
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DEPLOY ?= .venv-deploy
+DEPLOY_STAMP := $(DEPLOY)/.installed
 
-.PHONY: demo test lint unit slow format env clean
+.PHONY: demo test lint unit slow format env deploy-env clean
 
 demo: $(STAMP)
 	$(BIN)/lesion-app demo $(DEMO)
@@ -21,7 +24,7 @@ lint: $(STAMP)
 unit: $(STAMP)
 	$(BIN)/pytest -m "not slow" --durations=10
 
-slow: $(STAMP)
+slow: $(STAMP) $(DEPLOY_STAMP)
 	$(BIN)/pytest -m slow --durations=10
 
 format: $(STAMP)
@@ -29,6 +32,8 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 
 env: $(STAMP)
+
+deploy-env: $(DEPLOY_STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))" \
@@ -38,5 +43,12 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
+# Layered over the first, so that torch is not installed twice; apart from it, since the SDK wants other versions.
+$(DEPLOY_STAMP): $(STAMP) constraints-deploy.txt scripts/layered_environment.py
+	$(BIN)/python scripts/layered_environment.py $(DEPLOY)
+	$(DEPLOY)/bin/python -m pip install --quiet --no-deps --ignore-installed -r constraints-deploy.txt
+	$(DEPLOY)/bin/python -m site > /dev/null
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(DEMO) .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) $(DEPLOY) $(DEMO) .pytest_cache .ruff_cache .mypy_cache

@@ -12,6 +12,8 @@ import typer
 from rich.console import Console
 
 from lesion_app import __version__
+from lesion_app.clinical.node.command import requeue, serve
+from lesion_app.clinical.report_command import report
 from lesion_app.errors import InputError
 
 app = typer.Typer(
@@ -22,6 +24,8 @@ app = typer.Typer(
 )
 prepare_app = typer.Typer(no_args_is_help=True, help="Turn a public data set into a datalist for training.")
 app.add_typer(prepare_app, name="prepare")
+for verb in (report, serve, requeue):
+    app.command()(verb)
 console = Console(soft_wrap=True)
 
 ConfigOption = Annotated[
@@ -245,3 +249,7 @@ def _numbers(text: str, separator: str, count: int, option: str, example: str) -
     if len(numbers) != count:
         raise InputError(f"{option} was given '{text}', expected {count} numbers like {example}")
     return numbers
+
+
+if __name__ == "__main__":
+    main()
