@@ -14,6 +14,7 @@ from rich.console import Console
 from lesion_app import __version__
 from lesion_app.clinical.node.command import requeue, serve
 from lesion_app.clinical.report_command import report
+from lesion_app.data.inserted_command import insert_lesions_command
 from lesion_app.errors import InputError
 
 app = typer.Typer(
@@ -26,6 +27,7 @@ prepare_app = typer.Typer(no_args_is_help=True, help="Turn a public data set int
 app.add_typer(prepare_app, name="prepare")
 for verb in (report, serve, requeue):
     app.command()(verb)
+app.command("insert")(insert_lesions_command)
 console = Console(soft_wrap=True)
 
 ConfigOption = Annotated[

@@ -2,7 +2,7 @@
 
     python scripts/study_missing_labels.py --scale cpu --out study --seeds 0 1 2
 
-Trains every arm (``missing_labels/arms.py``) on phantoms whose truth is known, through the bundle's configs, each arm
+Trains every arm (``missing_labels/arms.py``) on phantoms, or on lesions inserted into real CTs, through the bundle's configs, each arm
 in a process of its own. Can be stopped at any moment and started again with the same command: finished arms stay, an
 interrupted one goes on from its last epoch. Writes ``summary.json``, ``table.md``, ``froc.png``, ``curves.png`` and
 ``mining.png`` into ``--out`` after every arm. Main arms come first, with all seeds, then the others with the first one.
@@ -30,6 +30,7 @@ from rich.progress import Progress
 from lesion_app.atomic_file import replacing
 from lesion_app.cli import parse_overrides
 from lesion_app.data.datalist import DATALIST, prepare_deeplesion
+from lesion_app.data.inserted import write_inserted
 from lesion_app.data.phantom import write_phantom
 from lesion_app.errors import InputError
 from lesion_app.handlers.training_history import read_history
@@ -63,6 +64,10 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=2, help="arms at a time")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of an arm")
     parser.add_argument("--patients", type=int, help="phantom patients (default: the scale's)")
+    parser.add_argument(
+        "--backgrounds", type=Path, nargs="+", help="real CTs to insert lesions into (default: phantoms)"
+    )
+    parser.add_argument("--known-lesions", type=Path, help="JSON of the backgrounds' own lesions, which are kept out")
     parser.add_argument("--set", action="append", metavar="KEY=VALUE", help="config value for every arm")
     return parser.parse_args(argv)
 
@@ -71,13 +76,17 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
     scale = dict(SCALES[options.scale])
     if options.patients:
         scale["patients"] = options.patients
+    scale["backgrounds"], scale["known_lesions"] = options.backgrounds, options.known_lesions
     shared = parse_overrides(options.set)
     arms = study_arms(scale)
     unknown = sorted(set(options.arms or []) - set(arms))
     if unknown:
         raise InputError(f"there is no arm '{unknown[0]}'; the arms are {', '.join(arms)}")
     out = options.out.absolute()
-    remember_settings(out, {"scale": options.scale, "patients": scale["patients"], "set": shared})
+    settings = {"scale": options.scale, "patients": scale["patients"], "set": shared}
+    if options.backgrounds:
+        settings["backgrounds"] = [path.name for path in options.backgrounds]
+    remember_settings(out, settings)
     todo = planned(arms, options.seeds, options.arms, options.all_seeds)
     waiting = [run for run in todo if not finished(out, run)]
     running: dict[Run, subprocess.Popen[bytes]] = {}
@@ -165,15 +174,17 @@ def make_data(out: Path, scale: dict[str, Any], seed: int, arm: Arm, console: Co
             highlight=False,
         )
         task = bar.add_task("", total=scale["patients"])
-        write_phantom(
-            folder,
-            scale["patients"],
-            seed,
-            missing_rate=rate,
-            workers=os.cpu_count() or 1,
-            progress=lambda done, _: bar.update(task, completed=done),
+        shared = {
+            "missing_rate": rate,
+            "workers": os.cpu_count() or 1,
+            "progress": lambda done, _: bar.update(task, completed=done),
             **scale["phantom"],
-        )
+        }
+        if scale["backgrounds"]:
+            known = scale["known_lesions"]
+            write_inserted(scale["backgrounds"], folder, scale["patients"], seed, known_lesions=known, **shared)
+        else:
+            write_phantom(folder, scale["patients"], seed, **shared)
         bar.remove_task(task)
         (folder / ".complete").touch()
     for rule in ("partial", "complete-on-labelled-slices", arm.labels):

@@ -1,4 +1,4 @@
-"""Rows and truth of a phantom in DeepLesion's conventions (DL_info.csv, NIH's README of DeepLesion)."""
+"""Rows and truth of a made-up sub-volume in DeepLesion's conventions (DL_info.csv, NIH's README of DeepLesion)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lesion_app.boxes.tracklet import Box2D
-from lesion_app.data.phantom.patient import LesionTruth, Phantom
+from lesion_app.data.phantom.outline import LesionTruth
+from lesion_app.data.phantom.sub_volume import SubVolume
 
 # fmt: off
 COLUMNS = (
@@ -39,19 +40,11 @@ def one_based(box: Box2D) -> Box2D:
 
 
 def csv_row(
-    phantom: Phantom, lesion: LesionTruth, series: str, first: int, split: str, gender: str, age: int
+    volume: SubVolume, lesion: LesionTruth, series: str, first: int, split: str, gender: str, age: int
 ) -> dict[str, str]:
     """One row of DL_info.csv; ``first`` is the file number of slice 0. The type is -1 in the training split."""
     patient, study, scan = series.split("_")
     recist, number = lesion.key, first + lesion.key_index
-    width, depth = (float(v) for v in phantom.anatomy.build.skin(phantom.level(lesion.key_index)))
-    grid, scale = phantom.grid(lesion.key_index), phantom.anatomy.scale
-    x, y = recist.points.mean(axis=0)
-    location = (
-        0.5 + float(np.interp(x, np.arange(phantom.size), grid.x)) / scale / (2 * width),
-        0.5 + float(np.interp(y, np.arange(phantom.size), grid.y)) / scale / (2 * depth),
-        _body_part(phantom.level(lesion.key_index)),
-    )
     return {
         "File_name": f"{series}_{number:03d}.png",
         "Patient_index": str(int(patient)),
@@ -61,12 +54,12 @@ def csv_row(
         "Measurement_coordinates": _numbers((recist.points + 1).ravel()),
         "Bounding_boxes": _numbers(one_based(recist.padded_box)),
         "Lesion_diameters_Pixel_": _numbers(recist.diameters_px),
-        "Normalized_lesion_location": _numbers(location),
+        "Normalized_lesion_location": _numbers(volume.location(lesion)),
         "Coarse_lesion_type": str(-1 if split == "train" else lesion.type),
         "Possibly_noisy": "0",
-        "Slice_range": f"{first}, {first + len(phantom.z_mm) - 1}",
-        "Spacing_mm_px_": _numbers(phantom.spacing_mm),
-        "Image_size": f"{phantom.size}, {phantom.size}",
+        "Slice_range": f"{first}, {first + volume.count - 1}",
+        "Spacing_mm_px_": _numbers(volume.spacing_mm),
+        "Image_size": f"{volume.size}, {volume.size}",
         "DICOM_windows": _LUNG_WINDOW if lesion.type == 5 else _SOFT_WINDOW,
         "Patient_gender": gender,
         "Patient_age": str(age),
@@ -75,7 +68,7 @@ def csv_row(
 
 
 def truth_of_sub_volume(
-    phantom: Phantom,
+    volume: SubVolume,
     lesions: Sequence[LesionTruth],
     labelled: NDArray[np.bool_],
     series: str,
@@ -83,12 +76,12 @@ def truth_of_sub_volume(
     split: str,
 ) -> dict[str, Any]:
     """Complete truth of a sub-volume as JSON-ready values, see `TRUTH_CONVENTION`."""
-    pixel = phantom.spacing_mm[0]
+    pixel = volume.spacing_mm[0]
     return {
         "series_id": series,
         "patient_id": series.split("_")[0],
-        "spacing_mm": list(phantom.spacing_mm),
-        "slices": [first, first + len(phantom.z_mm) - 1],
+        "spacing_mm": list(volume.spacing_mm),
+        "slices": [first, first + volume.count - 1],
         "split": split,
         "lesions": [
             {
@@ -117,11 +110,6 @@ def harvester_boxes(lesions: Sequence[LesionTruth]) -> list[list[float]]:
     """
     ordered = sorted(lesions, key=lambda lesion: lesion.key_index)
     return [[lesion.key_index, *(round(v, 3) for v in one_based(lesion.key.padded_box))] for lesion in ordered]
-
-
-def _body_part(level_mm: float) -> float:
-    # DeepLesion's z comes from a body-part regressor; the line runs through its means for lung and pelvis lesions.
-    return 0.80 - 0.000775 * (level_mm - 120.0)
 
 
 def _numbers(values: Sequence[float] | NDArray[np.float64]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +38,11 @@ _RATIO_MEDIAN, _RATIO_SIGMA = 0.71, 0.22
 _SMALLEST_MM = 4.2
 _SAME_TYPE_CHANCE = 0.5  # several lesions of one patient tend to be metastases of one kind
 _GAP_MM = 5.0
+_TRIALS = 8  # places tried for a lesion of one type, where not every place will do
+
+Point = tuple[float, float, float]
+HostHU = Callable[[Tissue, Point], float]
+"""(tissue, (x, y, z) in mm) -> HU of that tissue around that place."""
 
 
 @dataclass(frozen=True)
@@ -69,21 +74,23 @@ class TissueMap:
 def draw_lesions(
     rng: np.random.Generator,
     tissues: TissueMap,
-    host_hu: Mapping[Tissue, float],
+    host_hu: HostHU,
     contrast: float,
     thickness_mm: float,
     count_range: tuple[int, int] | None,
     conspicuity_hu: float = 0.0,
+    accept: Callable[[Lesion], bool] | None = None,
 ) -> list[Lesion]:
     """Draw the lesions of one sub-volume; at least one, fewer than drawn when there is no room.
 
     Args:
         tissues: where things are; lesions are centred between its first and last z.
-        host_hu: HU of every tissue in this patient.
+        host_hu: HU of a tissue around a place.
         contrast: enhancement of the patient, 0 = none.
         thickness_mm: slice thickness.
         count_range: fewest and most lesions, uniformly; None = DeepLesion's `LESION_COUNTS`.
         conspicuity_hu: added to every lesion's contrast with its host, 0 = plausible lesions.
+        accept: says whether a lesion will do where it lies; each is tried in a few places. None takes all.
 
     Returns:
         Lesions that keep a gap of some mm to one another (patient mm).
@@ -98,11 +105,15 @@ def draw_lesions(
         wanted = int(rng.integers(count_range[0], count_range[1] + 1))
     depths: dict[Tissue, NDArray[np.float64]] = {}
     lesions: list[Lesion] = []
+
+    def dress(kind: int, host: Tissue, centre: Point, radii: Point) -> Lesion:
+        around = host_hu(host, centre)
+        return _dress(rng, kind, host, centre, radii, around, contrast, thickness_mm, conspicuity_hu)
+
     for _ in range(wanted):
         for kind in _type_order(rng, lesions[-1].type if lesions else None):
-            placed = _place(rng, int(kind), tissues, depths, lesions)
-            if placed is not None:
-                lesion = _dress(rng, int(kind), *placed, host_hu, contrast, thickness_mm, conspicuity_hu)
+            lesion = _fitting(rng, int(kind), tissues, depths, lesions, accept, dress)
+            if lesion is not None:
                 lesions.append(lesion)
                 break
     if not lesions:
@@ -118,17 +129,44 @@ def _type_order(rng: np.random.Generator, previous: int | None) -> list[int]:
     return order
 
 
-def _place(
+def _fitting(
     rng: np.random.Generator,
     kind: int,
     tissues: TissueMap,
     depths: dict[Tissue, NDArray[np.float64]],
     others: list[Lesion],
-) -> tuple[Tissue, tuple[float, float, float], tuple[float, float, float]] | None:
-    """Find a host tissue, centre and semi-axes (mm); None when there is no room for this type."""
+    accept: Callable[[Lesion], bool] | None,
+    dress: Callable[[int, Tissue, Point, Point], Lesion],
+) -> Lesion | None:
+    """A lesion of this type that is accepted where it lies; None when there is no room or none will do."""
+    size = _draw_size(rng)
+    for _ in range(_TRIALS):
+        placed = _place(rng, kind, size, tissues, depths, others)
+        if placed is None:
+            return None
+        lesion = dress(kind, *placed)
+        if accept is None or accept(lesion):
+            return lesion
+    return None
+
+
+def _draw_size(rng: np.random.Generator) -> Point:
+    """Long axis in mm, short / long ratio, and extent along z relative to their geometric mean."""
     long = max(_SMALLEST_MM, float(rng.lognormal(np.log(_LONG_MM_MEDIAN), _LONG_MM_SIGMA)))
     ratio = float(np.clip(rng.lognormal(np.log(_RATIO_MEDIAN), _RATIO_SIGMA), 0.35, 0.98))
-    stretch = float(rng.uniform(0.75, 1.15))
+    return long, ratio, float(rng.uniform(0.75, 1.15))
+
+
+def _place(
+    rng: np.random.Generator,
+    kind: int,
+    wanted: Point,
+    tissues: TissueMap,
+    depths: dict[Tissue, NDArray[np.float64]],
+    others: list[Lesion],
+) -> tuple[Tissue, Point, Point] | None:
+    """Find a host tissue, centre and semi-axes (mm); None when there is no room for this type."""
+    long, ratio, stretch = wanted
     for host in rng.permutation(np.array(_HOSTS[kind])):
         tissue = Tissue(int(host))
         if tissue not in depths:
@@ -150,7 +188,7 @@ def _place(
     return None
 
 
-def _jitter(rng: np.random.Generator, tissues: TissueMap, place: NDArray[np.intp]) -> tuple[float, float, float]:
+def _jitter(rng: np.random.Generator, tissues: TissueMap, place: NDArray[np.intp]) -> Point:
     offset = rng.uniform(-0.4, 0.4, 3)
     centre = []
     for axis, index, shift in zip((tissues.z, tissues.y, tissues.x), place, offset):
@@ -159,7 +197,7 @@ def _jitter(rng: np.random.Generator, tissues: TissueMap, place: NDArray[np.intp
     return centre[2], centre[1], centre[0]
 
 
-def _apart(centre: tuple[float, float, float], radius: float, other: Blob) -> bool:
+def _apart(centre: Point, radius: float, other: Blob) -> bool:
     return float(np.linalg.norm(np.subtract(centre, other.centre))) > radius + other.radii[0] + _GAP_MM
 
 
@@ -167,16 +205,16 @@ def _dress(
     rng: np.random.Generator,
     kind: int,
     host: Tissue,
-    centre: tuple[float, float, float],
-    radii: tuple[float, float, float],
-    host_hu: Mapping[Tissue, float],
+    centre: Point,
+    radii: Point,
+    host_hu: float,
     contrast: float,
     thickness_mm: float,
     conspicuity_hu: float,
 ) -> Lesion:
     """Give a placed lesion its attenuation, margin, outline and, by type, spicules or a necrotic centre."""
-    hu, edge = _appearance(rng, kind, host, host_hu[host], contrast, 2 * radii[1])
-    hu += conspicuity_hu if hu >= host_hu[host] else -conspicuity_hu
+    hu, edge = _appearance(rng, kind, host, host_hu, contrast, 2 * radii[1])
+    hu += conspicuity_hu if hu >= host_hu else -conspicuity_hu
     edge = min(edge, 0.8 * radii[1])
     strength = float(rng.uniform(0.08, 0.22))
     layer = min(1.0, thickness_mm)

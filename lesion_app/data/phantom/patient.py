@@ -8,38 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lesion_app.boxes.tracklet import Box3D
 from lesion_app.data.phantom.anatomy import Anatomy, draw_anatomy
 from lesion_app.data.phantom.lesions import Lesion, TissueMap, draw_lesions
-from lesion_app.data.phantom.recist import Recist, measure
+from lesion_app.data.phantom.outline import LesionTruth, outline_lesion
 from lesion_app.data.phantom.scanner import Scanner, Texture, draw_scanner, draw_texture
-from lesion_app.data.phantom.shapes import Image, SliceGrid, Window
+from lesion_app.data.phantom.shapes import Image, SliceGrid
 from lesion_app.data.phantom.torso import BOTTOM_MM, TOP_MM
 
 _BODY_LIFT_MM = 6.0  # the patient lies above the isocentre's horizon, the couch needs room below
 _USUAL_LEVEL_MM = 420.0  # most of DeepLesion's lesions lie in the chest and the upper abdomen
 _MAP_PIXELS, _MAP_STEP_MM = 96, 10.0
-
-
-@dataclass(frozen=True)
-class LesionTruth:
-    """Where one lesion lies, on the sub-volume's grid (0-based px and slice index).
-
-    Args:
-        type: 1..8; recists: slice index -> mark; extent: tight (x1, y1, z1, x2, y2, z2), half-open;
-        key_index: slice with the longest diameter; volume_mm3: from the voxels counted in the masks.
-    """
-
-    type: int
-    recists: dict[int, Recist]
-    extent: Box3D
-    key_index: int
-    volume_mm3: float
-
-    @property
-    def key(self) -> Recist:
-        """The mark on the key slice."""
-        return self.recists[self.key_index]
 
 
 @dataclass(frozen=True)
@@ -72,41 +50,37 @@ class Phantom:
                 _paint(image, grid, tile, lesion)
             yield self.scanner.expose(image, rng)
 
+    @property
+    def count(self) -> int:
+        """Number of slices."""
+        return len(self.z_mm)
+
     def truth(self) -> list[LesionTruth]:
         """Outline of every lesion, in the order of ``lesions``."""
         return [self._outline(lesion) for lesion in self.lesions]
 
-    def level(self, index: int) -> float:
-        """Height of slice ``index`` in adult mm above the pelvic floor."""
-        return -float(self.z_mm[index]) / self.anatomy.scale
+    def location(self, lesion: LesionTruth) -> tuple[float, float, float]:
+        """Place of a lesion in the body: x, y relative to the body's width and depth, z 0 (head) to 1 (feet)."""
+        level = -float(self.z_mm[lesion.key_index]) / self.anatomy.scale  # adult mm above the pelvic floor
+        width, depth = (float(v) for v in self.anatomy.build.skin(level))
+        grid, scale = self.grid(lesion.key_index), self.anatomy.scale
+        x, y = lesion.key.points.mean(axis=0)
+        return (
+            0.5 + float(np.interp(x, np.arange(self.size), grid.x)) / scale / (2 * width),
+            0.5 + float(np.interp(y, np.arange(self.size), grid.y)) / scale / (2 * depth),
+            # DeepLesion's z comes from a body-part regressor; the line runs through its means for lung and pelvis.
+            0.80 - 0.000775 * (level - 120.0),
+        )
 
     def _outline(self, lesion: Lesion) -> LesionTruth:
-        # Small lesions are outlined on a finer grid, as a reader places marks between pixels.
         width = 2 * lesion.body.radii[1] / self.spacing_mm[0]
-        finer = 4 if width < 12 else 2 if width < 40 else 1
-        found: dict[int, tuple[Window, Image]] = {}
-        for index in range(len(self.z_mm)):
-            part = lesion.body.coverage(self.grid(index, finer))
-            if part is not None and part[1].size:
-                found[index] = part
-        # A lesion thinner than the slice never fills half of it; its own strongest slice then sets the bar.
-        bar = 0.5 * max(float(filled.max()) for _, filled in found.values())
-        recists: dict[int, Recist] = {}
-        corners, voxels = [], 0
-        for index, (window, filled) in found.items():
-            mask = filled > bar
-            if mask.any():
-                row, column = window[0].start, window[1].start
-                recists[index] = measure(mask, column, row, finer)
-                rows, columns = np.flatnonzero(mask.any(axis=1)) + row, np.flatnonzero(mask.any(axis=0)) + column
-                corners.append((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
-                voxels += int(mask.sum())
-        x1, y1 = np.floor(np.min(corners, axis=0)[:2] / finer)
-        x2, y2 = np.ceil(np.max(corners, axis=0)[2:] / finer)
-        extent = (float(x1), float(y1), float(min(recists)), float(x2), float(y2), float(max(recists) + 1))
-        key = max(recists, key=lambda index: recists[index].diameters_px[0])
-        volume = voxels / finer**2 * float(np.prod(self.spacing_mm))
-        return LesionTruth(lesion.type, recists, extent, key, volume)
+        return outline_lesion(
+            lesion.type,
+            lambda index, finer: lesion.body.coverage(self.grid(index, finer)),
+            self.count,
+            width,
+            self.spacing_mm,
+        )
 
 
 def _paint(image: Image, grid: SliceGrid, tile: Image, lesion: Lesion) -> None:
@@ -154,7 +128,7 @@ def draw_phantom(
     lesions = draw_lesions(
         np.random.default_rng(disease),
         _map(anatomy, z, size * pixel),
-        hosts,
+        lambda tissue, _: hosts[tissue],
         anatomy.build.contrast,
         step,
         lesions_per_volume,
