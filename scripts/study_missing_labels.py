@@ -2,10 +2,11 @@
 
     python scripts/study_missing_labels.py --scale cpu --out study --seeds 0 1 2
 
-Trains every arm (``missing_labels/arms.py``) on phantoms, or on lesions inserted into real CTs, through the bundle's configs, each arm
-in a process of its own. Can be stopped at any moment and started again with the same command: finished arms stay, an
-interrupted one goes on from its last epoch. Writes ``summary.json``, ``table.md``, ``froc.png``, ``curves.png`` and
-``mining.png`` into ``--out`` after every arm. Main arms come first, with all seeds, then the others with the first one.
+Trains every arm (``missing_labels/arms.py``) on phantoms, or on lesions inserted into real CTs (``--backgrounds``),
+through the bundle's configs, each arm in a process of its own. Can be stopped at any moment and started again with the
+same command: finished arms stay, an interrupted one goes on from its last epoch. Writes ``summary.json``, ``table.md``,
+``froc.png``, ``curves.png`` and ``mining.png`` into ``--out`` after every arm. Main arms come first, with all seeds,
+then the others with the first one.
 """
 
 from __future__ import annotations
