@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPT = REPOSITORY / "scripts" / "study_missing_labels.py"
 TINY = [
@@ -44,7 +46,6 @@ def test_unknown_arm_and_other_settings_are_refused(tmp_path):
     assert not (tmp_path / "b" / "arms").exists()
 
 
-@pytest.mark.slow
 def test_every_kind_of_arm_ends_in_one_table_also_when_stopped_and_started_again(tmp_path):
     arms = ["complete", "partial", "ours-band", "hard-negatives", "offline", "bank", "agreement", "sizes", "lr-decay"]
     arms += ["ours", "soft", "missing-0.3-ours"]
@@ -73,7 +74,6 @@ def test_every_kind_of_arm_ends_in_one_table_also_when_stopped_and_started_again
         assert (out / picture).stat().st_size > 10_000
 
 
-@pytest.mark.slow
 def test_gpu_scale_runs_where_there_is_none_with_small_settings(tmp_path):
     small = [
         *TINY,
