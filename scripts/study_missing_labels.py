@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -45,6 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the study; 0 = everything asked for is done."""
     options = parse_arguments(argv)
     console = Console()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` stops the arms, too
     try:
         return run_study(options, console)
     except InputError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 import time
@@ -47,15 +46,15 @@ def test_unknown_arm_and_other_settings_are_refused(tmp_path):
 
 
 def test_every_kind_of_arm_ends_in_one_table_also_when_stopped_and_started_again(tmp_path):
-    arms = ["complete", "partial", "ours-band", "hard-negatives", "offline", "bank", "agreement", "sizes", "lr-decay"]
-    arms += ["ours", "soft", "missing-0.3-ours"]
+    arms = ["complete", "partial", "ours", "hard-negatives", "offline", "bank", "agreement", "sizes", "lr-decay"]
+    arms += ["missing-0.3-ours"]
     options = ("--seeds", "3", "--patients", "12", "--arms", *arms)
     out = tmp_path / "study"
     process = subprocess.Popen(command(out, *options), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     deadline = time.monotonic() + 240
     while not list(out.glob("arms/*/seed3/models/training_state.pt")) and time.monotonic() < deadline:
         time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
+    process.terminate()
     process.communicate(timeout=60)
     begun = next(out.glob("arms/*/seed3/models/training_state.pt"))
 
@@ -85,7 +84,7 @@ def test_gpu_scale_runs_where_there_is_none_with_small_settings(tmp_path):
         "pixel_spacing_mm=3.0",
         "network_def#rpn_post_nms_test=20",
     ]
-    done = run(tmp_path / "gpu", "--scale", "gpu", "--seeds", "0", "--patients", "8", "--arms", "ours", settings=small)
+    done = run(tmp_path / "gpu", "--scale", "gpu", "--seeds", "0", "--patients", "6", "--arms", "ours", settings=small)
     assert done.returncode == 0, done.stdout[-3000:]
     found = json.loads((tmp_path / "gpu" / "arms" / "ours" / "seed0" / "evaluation" / "evaluation.json").read_text())
     assert set(found["models"]) == {"teacher", "student"}
