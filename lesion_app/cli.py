@@ -16,6 +16,7 @@ from lesion_app.clinical.node.command import requeue, serve
 from lesion_app.clinical.report_command import report
 from lesion_app.data.inserted_command import insert_lesions_command
 from lesion_app.errors import InputError
+from lesion_app.number_list import parse_numbers
 
 app = typer.Typer(
     add_completion=False,
@@ -95,7 +96,7 @@ def phantom(
     from lesion_app.data.phantom import write_phantom
     from lesion_app.progress import progress_bar
 
-    shortest, longest = _numbers(thickness_mm, "-", 2, "--thickness", "55-75")
+    shortest, longest = parse_numbers(thickness_mm, "-", "--thickness", "55-75", 2)
     with progress_bar(console, "patients") as bar:
         task = bar.add_task("phantom", total=patients)
         summary = write_phantom(
@@ -107,7 +108,7 @@ def phantom(
             workers=workers,
             thickness_mm=(shortest, longest),
             size=size,
-            z_spacings=_numbers(z_spacings, ",", len(z_spacings.split(",")), "--z-spacings", "1,2,5"),
+            z_spacings=parse_numbers(z_spacings, ",", "--z-spacings", "1,2,5"),
             conspicuity_hu=conspicuity_hu,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
@@ -220,8 +221,8 @@ def detect(
         configs=config or [],
         weights=weights,
         min_score=min_score,
-        spacing_mm=None if spacing_mm is None else _numbers(spacing_mm, ",", 3, "--spacing", "0.8,0.8,5"),
-        slices=None if slices is None else [int(n) for n in _numbers(slices, "-", 2, "--slices", "103-115")],
+        spacing_mm=None if spacing_mm is None else parse_numbers(spacing_mm, ",", "--spacing", "0.8,0.8,5", 3),
+        slices=None if slices is None else [int(n) for n in parse_numbers(slices, "-", "--slices", "103-115", 2)],
         device=device,
         sheet=sheet,
         bundle=bundle,
@@ -241,16 +242,6 @@ def demo(
     from lesion_app.demo import run_demo
 
     run_demo(out, patients=patients, seed=seed, console=console)
-
-
-def _numbers(text: str, separator: str, count: int, option: str, example: str) -> list[float]:
-    try:
-        numbers = [float(part) for part in text.split(separator)]
-    except ValueError:
-        numbers = []
-    if len(numbers) != count:
-        raise InputError(f"{option} was given '{text}', expected {count} numbers like {example}")
-    return numbers
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from lesion_app.errors import InputError
+from lesion_app.number_list import parse_numbers
 from lesion_app.progress import progress_bar
 
 
@@ -43,8 +43,8 @@ def insert_lesions_command(
     from lesion_app.data.inserted import write_inserted
 
     console = Console(highlight=False)
-    shortest, longest = _numbers(thickness_mm, "-", "--thickness", "55-75", 2)
-    counts = None if lesions_per_volume is None else _numbers(lesions_per_volume, "-", "--lesions", "2-4", 2)
+    shortest, longest = parse_numbers(thickness_mm, "-", "--thickness", "55-75", 2)
+    counts = None if lesions_per_volume is None else parse_numbers(lesions_per_volume, "-", "--lesions", "2-4", 2)
     with progress_bar(console, "patients") as bar:
         task = bar.add_task("", total=patients)
         summary = write_inserted(
@@ -59,7 +59,7 @@ def insert_lesions_command(
             thickness_mm=(shortest, longest),
             size=size,
             lesions_per_volume=None if counts is None else (int(counts[0]), int(counts[1])),
-            z_spacings=_numbers(z_spacings, ",", "--z-spacings", "2,5"),
+            z_spacings=parse_numbers(z_spacings, ",", "--z-spacings", "2,5"),
             conspicuity_hu=conspicuity_hu,
             workers=workers,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
@@ -70,13 +70,3 @@ def insert_lesions_command(
     )
     console.print(f"note: {summary.leakage}")
     console.print(f"next: lesion-app prepare deeplesion {out} {out}")
-
-
-def _numbers(text: str, separator: str, option: str, example: str, count: int | None = None) -> list[float]:
-    try:
-        numbers = [float(part) for part in text.split(separator)]
-    except ValueError:
-        numbers = []
-    if not numbers or (count is not None and len(numbers) != count):
-        raise InputError(f"{option} was given '{text}', expected numbers like {example}")
-    return numbers

@@ -331,3 +331,4 @@ def test_real_study_among_other_series_gets_its_findings(loop: Pacs, real_data: 
     loop.send(folder, series)
     found = results_of(loop, study, series, 240)
     check_results(loop, found, study, series)
+    validate(found, tmp_path)
