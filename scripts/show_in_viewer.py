@@ -5,8 +5,7 @@
 
 Needs Orthanc with its DICOMweb plugin and Chromium (Debian: orthanc, orthanc-dicomweb, chromium). Everything runs on
 loopback ports of its own and is gone afterwards. Writes ``ohif_<n>_<name>.png``: the study as OHIF opens it, then one
-picture for each series after a double click on its thumbnail. The pages are opened anew for each, so that a picture
-shows what that series brings and nothing of the one before.
+picture for each series of the findings after a double click on its thumbnail.
 """
 
 from __future__ import annotations
@@ -67,7 +66,10 @@ def main() -> int:
 
 
 async def show(options: argparse.Namespace) -> None:
-    programs = {name: installed(name) for name in ("Orthanc", "chromium")}
+    programs = {name: shutil.which(name) for name in ("Orthanc", "chromium")}
+    for name, path in programs.items():
+        if path is None:
+            raise InputError(f"{name} was not found; install it (Debian: orthanc, orthanc-dicomweb, chromium)")
     if not DICOMWEB.is_file():
         raise InputError(f"{DICOMWEB} was not found; install Orthanc's DICOMweb plugin (Debian: orthanc-dicomweb)")
     if not (options.ohif / "index.html").is_file():
@@ -75,13 +77,8 @@ async def show(options: argparse.Namespace) -> None:
     images, findings = dicom_files(options.study), dicom_files(options.results)
     if not images or not findings:
         raise InputError("no DICOM file was found in the study's or the results' folder; check --study and --results")
-    study, *others = sorted({study_uid(path) for path in images})
-    if others or {study_uid(path) for path in findings} != {study}:
-        raise InputError("--study and --results are not of one study; give one CT and the findings made of it")
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{options.out} cannot be made a folder: {error.strerror}; name another one") from error
+    study = str(pydicom.dcmread(images[0], stop_before_pixels=True).StudyInstanceUID)
+    options.out.mkdir(parents=True, exist_ok=True)
     http, dicom, pages, debug = free_ports(4)
     with tempfile.TemporaryDirectory(prefix="viewer-") as folder:
         settings = {
@@ -95,8 +92,8 @@ async def show(options: argparse.Namespace) -> None:
             "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
         }
         Path(folder, "orthanc.json").write_text(json.dumps(settings))
-        quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        orthanc = subprocess.Popen([programs["Orthanc"], f"{folder}/orthanc.json"], **quiet)
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        orthanc = subprocess.Popen([programs["Orthanc"], f"{folder}/orthanc.json"], **quiet)  # type: ignore[call-overload]
         chromium = subprocess.Popen(
             [
                 programs["chromium"],
@@ -123,19 +120,8 @@ async def show(options: argparse.Namespace) -> None:
                 process.wait(timeout=20)
 
 
-def installed(name: str) -> str:
-    path = shutil.which(name)
-    if path is None:
-        raise InputError(f"{name} was not found; install it (Debian: orthanc, orthanc-dicomweb, chromium)")
-    return path
-
-
 def dicom_files(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.rglob("*")) if path.is_file() and pydicom.misc.is_dicom(path)]
-
-
-def study_uid(path: Path) -> str:
-    return str(pydicom.dcmread(path, specific_tags=["StudyInstanceUID"]).StudyInstanceUID)
 
 
 def free_ports(count: int) -> list[int]:
@@ -196,41 +182,28 @@ async def photograph(
         await browser.call("Page.enable")
         size = {"width": 1500, "height": 950, "deviceScaleFactor": 1, "mobile": False}
         await browser.call("Emulation.setDeviceMetricsOverride", **size)
-        address = f"http://127.0.0.1:{pages}/viewer?StudyInstanceUIDs={study}"
-        labels = [label for label, _, _ in await open_study(browser, address, options.wait)]
+        await browser.call("Page.navigate", url=f"http://127.0.0.1:{pages}/viewer?StudyInstanceUIDs={study}")
+        await asyncio.sleep(options.wait)
+        await browser.click("Skip all")  # the tour for new users lies over the pictures
+        await asyncio.sleep(2)
         written = [await browser.save(options.out / "ohif_0_study.png")]
-        for number, label in enumerate(labels, start=1):
-            # the order of the thumbnails differs from one opening to the next
-            thumbnails = await open_study(browser, address, options.wait)
-            x, y = next((x, y) for other, x, y in thumbnails if other == label)
+        places = await browser.evaluate(
+            "[...document.querySelectorAll('[data-cy^=study-browser-thumbnail]')].map(e => {"
+            "const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2, e.innerText]})"
+        )
+        for number, (x, y, text) in enumerate(places or [], start=1):
+            name = "".join(c if c.isalnum() else "_" for c in str(text).split("\n")[0].lower())[:20] or "series"
             for clicks in (1, 2):
                 for kind in ("mousePressed", "mouseReleased"):
                     place = {"x": x, "y": y, "button": "left", "clickCount": clicks}
                     await browser.call("Input.dispatchMouseEvent", type=kind, **place)
             await asyncio.sleep(options.wait / 3)
-            for label_of_yes in ("Yes", "Confirm", "Load"):  # OHIF asks before it draws a report or a segmentation
-                await browser.click(label_of_yes)
+            for answer in ("Yes", "Confirm", "Load"):  # OHIF asks before it draws a report or a segmentation
+                await browser.click(answer)
             await asyncio.sleep(options.wait / 3)
-            name = "".join(c if c.isalnum() else "_" for c in label.split("\n")[0].lower())[:20] or "series"
             written.append(await browser.save(options.out / f"ohif_{number}_{name}.png"))
         for path in written:
             print(f"wrote {path}")
-
-
-async def open_study(browser: Browser, address: str, wait: float) -> list[tuple[str, float, float]]:
-    """Open the pages anew; text and centre (x, y px) of every series' thumbnail, InputError when there is none."""
-    await browser.call("Page.navigate", url="about:blank")
-    await browser.call("Page.navigate", url=address)
-    await asyncio.sleep(wait)
-    await browser.click("Skip all")  # the tour for new users lies over the pictures
-    await asyncio.sleep(2)
-    thumbnails = await browser.evaluate(
-        "[...document.querySelectorAll('[data-cy^=study-browser-thumbnail]')].map(e => {"
-        "const r = e.getBoundingClientRect(); return [e.innerText, r.x + r.width / 2, r.y + r.height / 2]})"
-    )
-    if not thumbnails:
-        raise InputError(f"OHIF listed no series within {wait:g} s; give it more time with --wait")
-    return [(str(label), float(x), float(y)) for label, x, y in thumbnails]
 
 
 class Browser:
