@@ -21,10 +21,12 @@ from torch import Tensor, nn
 from lesion_app.data.batches import item_target
 from lesion_app.metrics.mining import mined_precision_recall
 from lesion_app.mining.averaging import BufferRule, update_teacher, warmed_up_decay
+from lesion_app.mining.calibrated_threshold import CalibratedThreshold
 from lesion_app.mining.checks import MiningCheck
 from lesion_app.mining.merging import POLICIES, Policy, merge_with_ground_truth
 from lesion_app.mining.selection import Detections, score_histogram, select_mined
 from lesion_app.mining.size_thresholds import SizeThresholds
+from lesion_app.mining.threshold_calibration import ThresholdCalibration
 
 
 class MeanTeacher:
@@ -38,7 +40,7 @@ class MeanTeacher:
 
     Args:
         student, teacher: networks of one structure; the teacher is never trained.
-        score_threshold: tau, or thresholds by size.
+        score_threshold: tau, or thresholds by size, or one that is calibrated.
         gt_nms_iou: a detection that overlaps a label by more is that label.
         ema_decay: momentum of the average.
         policy: ``add`` or ``ignore``.
@@ -50,6 +52,8 @@ class MeanTeacher:
             is not taught that they are background; None = the paper, which has no such band.
         checks: further checks of the mined boxes, in this order.
         soft_weight: weigh mined positives by the teacher's score.
+        calibration: sets ``score_threshold`` anew every so often.
+        amp: the teacher looks in bfloat16 (autocast), as the student does under the trainer's ``amp``.
 
     Raises:
         ValueError: for values out of range.
@@ -59,7 +63,7 @@ class MeanTeacher:
         self,
         student: nn.Module,
         teacher: nn.Module,
-        score_threshold: float | SizeThresholds = 0.9,
+        score_threshold: float | SizeThresholds | CalibratedThreshold = 0.9,
         gt_nms_iou: float = 0.7,
         ema_decay: float = 0.999,
         policy: Policy = "add",
@@ -70,6 +74,8 @@ class MeanTeacher:
         ignore_threshold: float | None = None,
         checks: Sequence[MiningCheck] = (),
         soft_weight: bool = False,
+        calibration: ThresholdCalibration | None = None,
+        amp: bool = False,
     ) -> None:
         in_unit = {"gt_nms_iou": gt_nms_iou, "ema_decay": ema_decay, "ignore_threshold": ignore_threshold}
         if not callable(score_threshold):
@@ -92,6 +98,8 @@ class MeanTeacher:
         self.ignore_threshold = ignore_threshold
         self.checks = tuple(checks)
         self.soft_weight = soft_weight
+        self.calibration = calibration
+        self.amp = amp
 
     def attach(self, engine: Engine) -> None:
         """Register with a trainer; a fresh run starts with the teacher equal to the student."""
@@ -110,6 +118,10 @@ class MeanTeacher:
             state.mining = {}
             state.teacher_scores = None
             return
+        if self.calibration is not None:
+            self.calibration.update(
+                state.iteration - self.start_iteration, lambda slabs: self.predict_teacher(slabs, state.device)
+            )
         predictions = self.predict_teacher([item["image"] for item in items], state.device)
         mined = [self.select(item, prediction) for item, prediction in zip(items, predictions)]
         for check in self.checks:
@@ -121,6 +133,8 @@ class MeanTeacher:
                 target = merge_with_ground_truth(target, doubtful, "ignore")
             item["target"], item["mined"] = target, found
         state.mining = mining_figures(items, mined)
+        if isinstance(self.score_threshold, CalibratedThreshold):
+            state.mining.update(self.score_threshold.figures())
         state.teacher_scores = score_histogram(torch.cat([p["scores"] for p in predictions]))
 
     def select(
@@ -140,12 +154,15 @@ class MeanTeacher:
             prediction, known, tau(prediction["boxes"]) if callable(tau) else tau, self.gt_nms_iou, excluded
         )
 
-    @torch.no_grad()
     def predict_teacher(self, slabs: Sequence[Tensor], device: str | torch.device) -> list[Detections]:
         """The teacher's detections (on the CPU) on slabs ``[S, H, W]``, in their px."""
         self.teacher.eval()
-        predictions = self.teacher([slab.to(device, non_blocking=True) for slab in slabs])
-        return [{k: p[k].cpu() for k in ("boxes", "scores", "labels")} for p in predictions]  # type: ignore[misc]
+        kind = torch.device(device).type
+        with torch.inference_mode(), torch.autocast(kind, dtype=torch.bfloat16, enabled=self.amp):
+            predictions = self.teacher([slab.to(device, non_blocking=True) for slab in slabs])
+        # Copies, since tensors of inference mode may not be changed or learnt from.
+        names = ("boxes", "scores", "labels")
+        return [{k: p[k].cpu().clone() for k in names} for p in predictions]  # type: ignore[misc]
 
     def _average(self, engine: Engine) -> None:
         decay = warmed_up_decay(self.ema_decay, engine.state.iteration - 1, self.ema_warmup)

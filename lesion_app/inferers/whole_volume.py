@@ -31,7 +31,8 @@ class WholeVolumeInferer(Inferer):
         intensity: scales HU to the network's range, e.g. ``transforms`` ``ScaleHU``; applied slab by slab.
         interval_mm: distance of neighbouring slices in a slab, as in training.
         num_slices: slices of a slab, needed for ``naive`` with a network that does not tell.
-        slabs_per_batch: slabs fused, and images encoded, at a time.
+        slabs_per_batch: slabs fused, and images encoded, at a time; None = 1 on CPUs, whose caches hold no more, else
+            4.
         cache_bytes: bound of the features kept for later slabs; beyond it images are encoded again. What one batch
             of slabs needs is held beside.
         mode: ``streaming`` or ``naive``.
@@ -45,7 +46,7 @@ class WholeVolumeInferer(Inferer):
         intensity: Callable[[Tensor], Tensor],
         interval_mm: float = 2.0,
         num_slices: int | None = None,
-        slabs_per_batch: int = 4,
+        slabs_per_batch: int | None = None,
         cache_bytes: int = 2 * 2**30,
         mode: Literal["streaming", "naive"] = "streaming",
         device: str | torch.device | None = None,
@@ -58,6 +59,8 @@ class WholeVolumeInferer(Inferer):
         self.intensity = intensity
         self.interval_mm = interval_mm
         self.num_slices = num_slices
+        if slabs_per_batch is not None and slabs_per_batch < 1:
+            raise ValueError(f"slabs_per_batch must be positive, got {slabs_per_batch}")
         self.slabs_per_batch = slabs_per_batch
         self.cache_bytes = cache_bytes
         self.mode = mode
@@ -98,16 +101,17 @@ class WholeVolumeInferer(Inferer):
         slices = interpolate_slices(volume, plan.image_slices[np.asarray(index)])
         return self.intensity(slices.to(device, non_blocking=True))
 
-    def _batches(self, depth: int) -> Any:
-        starts = range(0, depth, self.slabs_per_batch)
+    def _batches(self, depth: int, batch: int) -> Any:
+        starts = range(0, depth, batch)
         return track(starts, description="detecting", transient=True) if self.progress else starts
 
     def _naive(
         self, volume: Tensor, plan: WindowPlan, network: nn.Module, device: torch.device
     ) -> list[SliceDetections]:
         found: list[SliceDetections] = []
-        for start in self._batches(len(plan.windows)):
-            windows = plan.windows[start : start + self.slabs_per_batch]
+        batch = self._batch_on(device)
+        for start in self._batches(len(plan.windows), batch):
+            windows = plan.windows[start : start + batch]
             images = self._images(volume, plan, windows.ravel().tolist(), device)
             found.extend(network(list(images.reshape(len(windows), -1, *images.shape[-2:]))))
         return found
@@ -116,11 +120,12 @@ class WholeVolumeInferer(Inferer):
         found: list[SliceDetections] = []
         kept: dict[int, Any] = {}
         size = (int(volume.shape[-2]), int(volume.shape[-1]))
-        for start in self._batches(len(plan.windows)):
-            windows = plan.windows[start : start + self.slabs_per_batch]
+        batch = self._batch_on(device)
+        for start in self._batches(len(plan.windows), batch):
+            windows = plan.windows[start : start + batch]
             needed = [i for i in np.unique(windows).tolist() if i not in kept]
-            for first in range(0, len(needed), self.slabs_per_batch):
-                chunk = needed[first : first + self.slabs_per_batch]
+            for first in range(0, len(needed), batch):
+                chunk = needed[first : first + batch]
                 kept.update(zip(chunk, network.slice_features(self._images(volume, plan, chunk, device))))
             found.extend(network.detect([[kept[i] for i in window] for window in windows.tolist()], size))
             done = start + len(windows)
@@ -129,6 +134,9 @@ class WholeVolumeInferer(Inferer):
             for features in kept.values():
                 own_memory(features)
         return found
+
+    def _batch_on(self, device: torch.device) -> int:
+        return self.slabs_per_batch or (1 if device.type == "cpu" else 4)
 
     def _bound(self, kept: dict[int, Any]) -> None:
         # Images are ordered along z: those with the highest index are needed last, so they go first.

@@ -51,10 +51,13 @@ class SingleLevelAnchors(nn.Module):
         """Anchors ``[cells * A, 4]`` for every image of the batch; the same tensor is shared by all."""
         (feature_map,) = feature_maps
         height, width = feature_map.shape[-2:]
-        base = self.base.to(feature_map.device)
+        return [self.on_map(height, width, feature_map.device)] * len(images.image_sizes)
+
+    def on_map(self, height: int, width: int, device: torch.device) -> Tensor:
+        """Anchors ``[height * width * A, 4]`` of a map of ``height`` x ``width`` cells."""
+        base = self.base.to(device)
         x = (torch.arange(width, device=base.device) + 0.5) * self.stride
         y = (torch.arange(height, device=base.device) + 0.5) * self.stride
         yy, xx = torch.meshgrid(y, x, indexing="ij")
         centres = torch.stack((xx, yy, xx, yy), dim=-1).reshape(-1, 1, 4)
-        anchors = (centres + base).reshape(-1, 4)
-        return [anchors] * len(images.image_sizes)
+        return (centres + base).reshape(-1, 4)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork
+from torchvision.ops import clip_boxes_to_image, nms, remove_small_boxes
 
 from lesion_app.networks.ignore_regions import in_ignore_region
 
@@ -46,9 +47,46 @@ class IgnoringRPN(RegionProposalNetwork):
         self, images: ImageList, features: dict[str, Tensor], targets: list[dict[str, Tensor]] | None = None
     ) -> tuple[list[Tensor], dict[str, Tensor]]:
         """Proposals ``[N, 4]`` an image, and in training the losses (torchvision's names)."""
-        if targets is not None:
-            targets = [{**t, "_size": torch.tensor(s)} for t, s in zip(targets, images.image_sizes)]
-        return super().forward(images, features, targets)
+        (feature_map,) = features.values()
+        anchors = self.anchor_generator(images, [feature_map])
+        scores, deltas = self._score(feature_map)
+        proposals = self._choose(scores.detach(), deltas.detach(), anchors[0], images.image_sizes)
+        if not self.training:
+            return proposals, {}
+        if targets is None:
+            raise ValueError("training needs targets")
+        targets = [{**t, "_size": torch.tensor(s)} for t, s in zip(targets, images.image_sizes)]
+        labels, matched = self.assign_targets_to_anchors(anchors, targets)
+        wanted = self.box_coder.encode(matched, anchors)
+        objectness, box_loss = self.compute_loss(scores, deltas.flatten(0, 1), labels, wanted)
+        return proposals, {"loss_objectness": objectness, "loss_rpn_box_reg": box_loss}
+
+    def propose(self, feature_map: Tensor, sizes: list[tuple[int, int]]) -> list[Tensor]:
+        """Proposals ``[N, 4]`` px for each image of a map ``[B, C, H, W]``; ``sizes`` (H, W) px before padding."""
+        anchors = self.anchor_generator.on_map(*feature_map.shape[-2:], feature_map.device)  # type: ignore[operator]
+        return self._choose(*self._score(feature_map), anchors, sizes)
+
+    def _score(self, feature_map: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits ``[B, cells * A]`` and deltas ``[B, cells * A, 4]`` in the anchors' order, float32 or wider."""
+        (logits,), (deltas,) = self.head([feature_map])
+        logits = logits.permute(0, 2, 3, 1).flatten(1)
+        deltas = deltas.unflatten(1, (-1, 4)).permute(0, 3, 4, 1, 2).flatten(1, 3)
+        if logits.dtype in (torch.bfloat16, torch.float16):
+            logits, deltas = logits.float(), deltas.float()
+        return logits, deltas
+
+    def _choose(self, logits: Tensor, deltas: Tensor, anchors: Tensor, sizes: list[tuple[int, int]]) -> list[Tensor]:
+        """torchvision's choice of proposals, but only boxes that can be chosen are decoded."""
+        count = min(self.pre_nms_top_n(), logits.shape[1])
+        top = logits.topk(count, dim=1).indices
+        found = []
+        for index, logit, delta, (height, width) in zip(top, logits, deltas, sizes):
+            boxes = self.box_coder.decode_single(delta[index], anchors[index])
+            boxes = clip_boxes_to_image(boxes, (height, width))
+            keep = remove_small_boxes(boxes, self.min_size)
+            boxes, scores = boxes[keep], logit[index][keep]
+            found.append(boxes[nms(boxes, scores, self.nms_thresh)[: self.post_nms_top_n()]])
+        return found
 
     def assign_targets_to_anchors(
         self, anchors: list[Tensor], targets: list[dict[str, Tensor]]

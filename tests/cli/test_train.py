@@ -102,7 +102,7 @@ def test_mistake_in_a_config_file_is_told(refused, training, phantom_data, tmp_p
 
 
 def test_unknown_config_is_told_with_the_known_ones(refused):
-    assert "name a file or one of demo" in refused("train", "--config", "dmeo")
+    assert "name a file or one of calibrated_mining, demo" in refused("train", "--config", "dmeo")
 
 
 def test_evaluation_without_weights_is_told(refused, training, phantom_data):
