@@ -15,6 +15,7 @@ from lesion_app import __version__
 from lesion_app.clinical.node.command import requeue, serve
 from lesion_app.clinical.report_command import report
 from lesion_app.data.inserted_command import insert_lesions_command
+from lesion_app.data.prepare_command import prepare_volumes_command, print_prepared, write_collection_verb
 from lesion_app.errors import InputError
 from lesion_app.number_list import parse_numbers
 
@@ -29,6 +30,10 @@ app.add_typer(prepare_app, name="prepare")
 for verb in (report, serve, requeue):
     app.command()(verb)
 app.command("insert")(insert_lesions_command)
+for kind, name in (("luna16", "LUNA16"), ("lits", "LiTS"), ("nih-ln", "TCIA's CT Lymph Nodes")):
+    prepare_app.command(kind, help=f"Turn {name} into DeepLesion's slices and write datalist.json.")(
+        prepare_volumes_command(kind)
+    )
 console = Console(soft_wrap=True)
 
 ConfigOption = Annotated[
@@ -91,12 +96,31 @@ def phantom(
         float, typer.Option("--conspicuity", help="HU by which lesions stand out more than plausible ones.")
     ] = 0.0,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = min(4, os.cpu_count() or 1),
+    collection: Annotated[
+        str | None,
+        typer.Option(help="Layout and labels of a data set of LENS: deeplesion (two visits), luna16, lits or nih-ln."),
+    ] = None,
 ) -> None:
     """Generate CTs in DeepLesion's layout whose labels are incomplete as DeepLesion's are."""
     from lesion_app.data.phantom import write_phantom
     from lesion_app.progress import progress_bar
 
     shortest, longest = parse_numbers(thickness_mm, "-", "--thickness", "55-75", 2)
+    if collection is not None:
+        made_to_order = missing_rate is not None or missing_law != "deeplesion"
+        write_collection_verb(
+            collection,
+            out,
+            patients,
+            seed,
+            made_to_order,
+            workers=workers,
+            thickness_mm=(shortest, longest),
+            size=size,
+            z_spacings=parse_numbers(z_spacings, ",", "--z-spacings", "1,2,5"),
+            conspicuity_hu=conspicuity_hu,
+        )
+        return
     with progress_bar(console, "patients") as bar:
         task = bar.add_task("phantom", total=patients)
         summary = write_phantom(
@@ -136,8 +160,6 @@ def prepare_deeplesion_command(
     allow_missing: Annotated[bool, typer.Option(help="Leave out what has no image.")] = False,
 ) -> None:
     """Write datalist.json for DeepLesion (or a phantom in its layout)."""
-    from rich.table import Table
-
     from lesion_app.data.datalist import prepare_deeplesion
 
     summary = prepare_deeplesion(
@@ -152,16 +174,7 @@ def prepare_deeplesion_command(
         exclude_overlap=exclude_overlap,
         allow_missing=allow_missing,
     )
-    table = Table(title=str(summary.datalist))
-    for name in ("split", "patients", "sub-volumes", "slices", "key slices", "lesions", "ignore regions"):
-        table.add_column(name, justify="left" if name == "split" else "right")
-    for split, c in summary.counts.items():
-        row = (c.patients, c.sub_volumes, c.slices, c.key_slices, c.boxes, c.ignored)
-        table.add_row(split, *(f"{n:,}" for n in row))
-    console.print(table)
-    for text in summary.warnings:
-        console.print(f"note: {text}")
-    console.print(f"next: lesion-app train --set dataset_dir={root} --set datalist={summary.datalist}")
+    print_prepared(console, summary, root)
 
 
 @app.command()

@@ -13,6 +13,8 @@ Kind = Literal["lesion", "ignore", "mined", "negative"]
 KINDS: tuple[str, ...] = get_args(Kind)
 UNKNOWN_TYPE = -1
 
+# How a mined box was found (LENS, section V); a cross-dataset one names the expert that found it.
+_ORIGIN = re.compile(r"cross-slice|intra-patient|cross-dataset:[A-Za-z0-9][\w.-]*")
 _SUB_VOLUME = re.compile(r"(?P<series>\w[\w-]*)_(?P<low>\d+)-(?P<high>\d+)")
 
 
@@ -33,10 +35,14 @@ class Annotation(_AnnotationRequired, total=False):
     (``lesion``), neither lesion nor background (``ignore``), a teacher's find (``mined``) or a teacher's find known to
     be none (``negative``),
     ``lesion_type`` is DeepLesion's 1..8 or -1. ``extent`` (only where the source marks in 3D) is the
-    half-open (x1, y1, z1, x2, y2, z2), z in file numbers, z2 = last slice + 1.
+    half-open (x1, y1, z1, x2, y2, z2), z in file numbers, z2 = last slice + 1. ``lesion`` (0, 1, ...) is given where
+    one lesion has boxes on several slices: equal numbers in one record are one 3D lesion. ``origin`` says how a box
+    came to be when no reader marked it: ``cross-slice``, ``intra-patient``, or ``cross-dataset:<expert>``.
     """
 
     extent: list[float]
+    lesion: int
+    origin: str
 
 
 class TruthBox(TypedDict):
@@ -150,6 +156,11 @@ def _annotation_fault(entry: Any, record: Mapping[str, Any]) -> str:
         extent = entry["extent"]
         if not _numbers(extent, 6) or any(high <= low for low, high in zip(extent[:3], extent[3:])):
             return f"extent is {extent!r}, expected (x1, y1, z1, x2, y2, z2) with every first below its second"
+    if "lesion" in entry and (not _is_integer(entry["lesion"]) or entry["lesion"] < 0):
+        return f"lesion is {entry['lesion']!r}, expected the number of the 3D lesion, a whole one from 0"
+    origin = entry.get("origin", "cross-slice")
+    if not isinstance(origin, str) or not _ORIGIN.fullmatch(origin):
+        return f"origin is {origin!r}, expected cross-slice, intra-patient or cross-dataset:<expert>"
     return ""
 
 

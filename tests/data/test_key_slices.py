@@ -117,3 +117,27 @@ def test_known_negatives_are_handed_on(record):
 def test_unknown_use_of_mined_boxes_is_refused(record):
     with pytest.raises(InputError, match="leave, add, ignore"):
         key_slice_items([record], mined="keep")  # type: ignore[arg-type]
+
+
+def test_mined_and_unlabelled_slices_join_in_when_asked(record):
+    record["annotations"].append(_annotation(114, [50.0, 5.0, 59.0, 9.0], "ignore"))
+    assert [i["slice"] for i in key_slice_items([record], mined="add", join="mined")] == [109, 110, 112]
+    items = key_slice_items([record], mined="add", join="all")
+    assert [i["slice"] for i in items] == list(range(103, 116))
+    by_slice = {i["slice"]: i for i in items}
+    assert (by_slice[103]["boxes"], by_slice[103]["labels"], by_slice[103]["ignore"]) == ([], [], [])
+    assert by_slice[114]["ignore"] == [[50.0, 5.0, 59.0, 9.0]]
+    with pytest.raises(InputError, match="labelled, mined, all"):
+        key_slice_items([record], join="none")  # type: ignore[arg-type]
+
+
+def test_lesion_with_boxes_on_several_slices_is_evaluated_once(record):
+    record["annotations"] = [
+        _annotation(109, [1.0, 1.0, 4.0, 4.0], lesion=0),
+        _annotation(110, [1.0, 1.0, 5.0, 4.0], lesion=0),
+        _annotation(110, [20.0, 1.0, 24.0, 4.0], lesion=1),
+        _annotation(111, [30.0, 1.0, 34.0, 4.0]),
+        _annotation(112, [30.0, 1.0, 34.0, 4.0]),
+    ]
+    (item,) = volume_items([record])
+    assert [a["slice"] for a in item["annotations"]] == [7, 7, 8, 9]

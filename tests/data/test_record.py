@@ -37,6 +37,13 @@ def test_good_record_survives_json_and_passes():
     validate_record(json.loads(json.dumps(GOOD)))
 
 
+@pytest.mark.parametrize("origin", ["cross-slice", "intra-patient", "cross-dataset:luna16", "cross-dataset:nih-ln"])
+def test_mined_annotation_may_tell_its_origin_and_its_lesion(origin):
+    record = copy.deepcopy(GOOD)
+    record["annotations"][0].update(origin=origin, lesion=0, kind="mined")
+    validate_record(record)
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -58,6 +65,11 @@ def test_good_record_survives_json_and_passes():
         (lambda r: r["annotations"][0].update(box=[1.0, 10.0, 10.0, 401.0]), "512 x 400"),
         (lambda r: r["annotations"][0].update(label=0), "label"),
         (lambda r: r["annotations"][0].update(kind="cyst"), "kind"),
+        (lambda r: r["annotations"][0].update(lesion=-1), "lesion is -1"),
+        (lambda r: r["annotations"][0].update(lesion=1.0), "lesion is 1.0"),
+        (lambda r: r["annotations"][0].update(origin="guess"), "cross-slice"),
+        (lambda r: r["annotations"][0].update(origin="cross-dataset:"), "cross-slice"),
+        (lambda r: r["annotations"][0].update(origin=None), "cross-slice"),
         (lambda r: r["annotations"][0].update(lesion_type=9), "lesion_type"),
         (lambda r: r["annotations"][0].update(noisy=1), "noisy"),
         (lambda r: r["annotations"][0].update(extent=[0, 0, 5, 9, 9, 5]), "extent"),

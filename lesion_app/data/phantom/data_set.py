@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,8 +33,9 @@ from lesion_app.data.phantom.sub_volume import SubVolume, refuse
 MissingLaw = Literal["deeplesion", "random", "none"]
 _MISSING_LAWS = ("deeplesion", "random", "none")
 
-DrawSubVolume = Callable[[np.random.SeedSequence, str], SubVolume]
-"""(seed, split) -> a patient's sub-volume; must be picklable, processes of a pool call it."""
+DrawSubVolume = Callable[[np.random.SeedSequence, str], SubVolume | Sequence[SubVolume]]
+"""(seed, split) -> a patient's sub-volume, or those of several visits, each with the same lesions in the same order;
+must be picklable, processes of a pool call it."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ def write_data_set(
 ) -> DataSetSummary:
     """Write ``out``: ``Images_png/<series>/<NNN>.png``, ``DL_info.csv``, ``truth.json``, ``complete_{val,test}.json``.
 
-    One patient has one series with one sub-volume. The same arguments give the same bytes for any ``workers``.
+    Each visit of a patient is one series with one sub-volume. The same arguments give the same bytes for any
+    ``workers``.
 
     Args:
         out: new or empty folder.
@@ -109,12 +111,12 @@ def write_data_set(
     patient_seeds = root.spawn(patients)
     splits = _assign_splits(patients, split, np.random.default_rng(root.spawn(1)[0]))
     out.parent.mkdir(parents=True, exist_ok=True)
-    with _replacing(out) as folder:
+    with replacing_folder(out) as folder:
         images = folder / "Images_png"
         jobs = [_Job(i, patient_seeds[i], splits[i], images, draw, missing_law, missing_rate) for i in range(patients)]
-        written = []
+        written: list[_Written] = []
         for done, result in enumerate(_run(jobs, workers), start=1):
-            written.append(result)
+            written.extend(result)
             if progress is not None:
                 progress(done, patients)
         _write_tables(folder, written)
@@ -154,14 +156,29 @@ def check_data_set(
         refuse(f"missing_rate is {missing_rate} with the law 'none'", "no rate, or the law 'deeplesion' or 'random'")
 
 
-def _write_patient(job: _Job) -> _Written:
+def _write_patient(job: _Job) -> list[_Written]:
     patient_seed, label_seed, record_seed = job.seed.spawn(3)
-    volume = job.draw(patient_seed, job.split)
-    rng = np.random.default_rng(record_seed)
-    count = volume.count
-    series = f"{job.index + 1:06d}_{int(rng.integers(1, 4)):02d}_{int(rng.integers(1, 4)):02d}"
-    first = int(rng.integers(1, max(2, round(400 / volume.spacing_mm[2]))))
+    drawn = job.draw(patient_seed, job.split)
+    visits = list(drawn) if isinstance(drawn, Sequence) else [drawn]
+    rng, labels = np.random.default_rng(record_seed), np.random.default_rng(label_seed)
+    study, scan = int(rng.integers(1, 4)), int(rng.integers(1, 4))
+    first = _first_slice(rng, visits[0])
     gender, age = str(rng.choice(["M", "F"], p=[0.6, 0.4])), int(np.clip(rng.normal(53, 16), 2, 87))
+    firsts = [first, *(_first_slice(rng, visit) for visit in visits[1:])]
+    return [
+        _write_series(job, visit, f"{job.index + 1:06d}_{study + number:02d}_{scan:02d}", start, gender, age, labels)
+        for number, (visit, start) in enumerate(zip(visits, firsts))
+    ]
+
+
+def _first_slice(rng: np.random.Generator, volume: SubVolume) -> int:
+    return int(rng.integers(1, max(2, round(400 / volume.spacing_mm[2]))))
+
+
+def _write_series(
+    job: _Job, volume: SubVolume, series: str, first: int, gender: str, age: int, labels: np.random.Generator
+) -> _Written:
+    count = volume.count
     folder = job.folder / series
     folder.mkdir(parents=True)
     for number, pixels in enumerate(volume.slices(), start=first):
@@ -171,7 +188,7 @@ def _write_patient(job: _Job) -> _Written:
     boxes = np.array([lesion.key.padded_box for lesion in lesions])
     sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1) - 1 - 2 * BOX_PADDING_PX
     long_sides = np.maximum(sides, 1.0) * volume.spacing_mm[0]
-    labelled = draw_labelled(long_sides, np.random.default_rng(label_seed), job.missing_law, job.missing_rate)
+    labelled = draw_labelled(long_sides, labels, job.missing_law, job.missing_rate)
     return _Written(
         name=f"{series}_{first:03d}-{first + count - 1:03d}",
         rows=[
@@ -185,7 +202,7 @@ def _write_patient(job: _Job) -> _Written:
     )
 
 
-def _run(jobs: list[_Job], workers: int) -> Iterator[_Written]:
+def _run(jobs: list[_Job], workers: int) -> Iterator[list[_Written]]:
     if workers == 1 or len(jobs) == 1:
         yield from map(_write_patient, jobs)
         return
@@ -212,7 +229,7 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _replacing(out: Path) -> Iterator[Path]:
+def replacing_folder(out: Path) -> Iterator[Path]:
     """Yield a temporary sibling that takes the place of ``out`` when all went well and vanishes otherwise."""
     folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:

@@ -11,6 +11,7 @@ from scipy.ndimage import distance_transform_edt
 
 from lesion_app.data.missing_labels import LESION_COUNTS
 from lesion_app.data.phantom.shapes import Blob, Tube, make_waves
+from lesion_app.data.phantom.site import Site
 from lesion_app.data.phantom.tissue import Tissue
 
 # Labels of the official test split by type 1..8 (bone, abdomen, mediastinum, liver, lung, kidney, soft tissue, pelvis;
@@ -80,6 +81,7 @@ def draw_lesions(
     count_range: tuple[int, int] | None,
     conspicuity_hu: float = 0.0,
     accept: Callable[[Lesion], bool] | None = None,
+    site: Site | None = None,
 ) -> list[Lesion]:
     """Draw the lesions of one sub-volume; at least one, fewer than drawn when there is no room.
 
@@ -91,6 +93,7 @@ def draw_lesions(
         count_range: fewest and most lesions, uniformly; None = DeepLesion's `LESION_COUNTS`.
         conspicuity_hu: added to every lesion's contrast with its host, 0 = plausible lesions.
         accept: says whether a lesion will do where it lies; each is tried in a few places. None takes all.
+        site: which types prevail; None = DeepLesion's mixture.
 
     Returns:
         Lesions that keep a gap of some mm to one another (patient mm).
@@ -111,7 +114,7 @@ def draw_lesions(
         return _dress(rng, kind, host, centre, radii, around, contrast, thickness_mm, conspicuity_hu)
 
     for _ in range(wanted):
-        for kind in _type_order(rng, lesions[-1].type if lesions else None):
+        for kind in _type_order(rng, lesions[-1].type if lesions else None, site):
             lesion = _fitting(rng, int(kind), tissues, depths, lesions, accept, dress)
             if lesion is not None:
                 lesions.append(lesion)
@@ -121,8 +124,9 @@ def draw_lesions(
     return lesions
 
 
-def _type_order(rng: np.random.Generator, previous: int | None) -> list[int]:
-    order = rng.choice(np.arange(1, 9), size=8, replace=False, p=_TYPE_WEIGHTS / _TYPE_WEIGHTS.sum()).tolist()
+def _type_order(rng: np.random.Generator, previous: int | None, site: Site | None) -> list[int]:
+    weights = _TYPE_WEIGHTS if site is None else site.weighted(_TYPE_WEIGHTS)
+    order = rng.choice(np.arange(1, 9), size=8, replace=False, p=weights / weights.sum()).tolist()
     if previous is not None and rng.random() < _SAME_TYPE_CHANCE:
         order.remove(previous)
         order.insert(0, previous)

@@ -13,6 +13,7 @@ from lesion_app.data.phantom.lesions import Lesion, TissueMap, draw_lesions
 from lesion_app.data.phantom.outline import LesionTruth, outline_lesion
 from lesion_app.data.phantom.scanner import Scanner, Texture, draw_scanner, draw_texture
 from lesion_app.data.phantom.shapes import Image, SliceGrid
+from lesion_app.data.phantom.site import Site
 from lesion_app.data.phantom.torso import BOTTOM_MM, TOP_MM
 
 _BODY_LIFT_MM = 6.0  # the patient lies above the isocentre's horizon, the couch needs room below
@@ -101,6 +102,7 @@ def draw_phantom(
     thickness_mm: tuple[float, float],
     lesions_per_volume: tuple[int, int] | None,
     conspicuity_hu: float = 0.0,
+    site: Site | None = None,
 ) -> Phantom:
     """Draw one patient.
 
@@ -111,13 +113,17 @@ def draw_phantom(
         thickness_mm: shortest and longest stretch of the body to scan, mm.
         lesions_per_volume: fewest and most lesions; None = DeepLesion's distribution.
         conspicuity_hu: HU by which lesions stand out more than plausible ones.
+        site: level of the body and lesion types that prevail; None = DeepLesion's.
     """
     body, scan, disease, noise = seed.spawn(4)
     rng = np.random.default_rng(scan)
     pixel = float(np.round(np.clip(rng.normal(0.80, 0.09), 0.6, 1.0), 6))
     step = float(rng.choice(np.asarray(z_spacings, dtype=np.float64)))
     count = max(2, round(float(rng.uniform(*thickness_mm)) / step))
-    middle = float(rng.triangular(BOTTOM_MM, _USUAL_LEVEL_MM, TOP_MM))
+    if site is None:
+        middle = float(rng.triangular(BOTTOM_MM, _USUAL_LEVEL_MM, TOP_MM))
+    else:
+        middle = float(rng.uniform(*site.level_mm))
     # The scale follows from the body's width near the level; small images get small bodies.
     anatomy = draw_anatomy(np.random.default_rng(body), size * pixel, (middle - 40, middle + 40))
     half = 0.5 * step * (count - 1) / anatomy.scale
@@ -133,6 +139,7 @@ def draw_phantom(
         step,
         lesions_per_volume,
         conspicuity_hu,
+        site=site,
     )
     return Phantom(anatomy, scanner, texture, tuple(lesions), (pixel, pixel, step), size, z, noise)
 
