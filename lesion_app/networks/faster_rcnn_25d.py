@@ -14,6 +14,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
@@ -35,7 +36,8 @@ class FasterRCNN25D(nn.Module):
         pixel_mean: subtracted from the scaled intensities (MULAN: 50).
         anchor_sizes, anchor_ratios: px of the input; height / width.
         rpn_*: first stage; ``*_train`` / ``*_test`` as torchvision's training / testing values.
-        box_*: second stage; ``box_score_threshold`` is the lowest score reported.
+        box_*: second stage; ``box_score_threshold`` is the lowest score reported, ``box_dropout`` the share of hidden
+            values dropped in training (0.5 in Fast R-CNN's VGG head, 0 in MULAN).
         ignore_iobb: share of a candidate inside an ignore region from which it gives no gradient.
     """
 
@@ -60,6 +62,7 @@ class FasterRCNN25D(nn.Module):
         box_roi_size: int = 7,
         box_roi_sampling_ratio: int = 2,
         box_head_channels: int = 2048,
+        box_dropout: float = 0.0,
         box_fg_iou: float = 0.5,
         box_bg_iou: float = 0.5,
         box_samples_per_image: int = 64,
@@ -102,7 +105,7 @@ class FasterRCNN25D(nn.Module):
         predictor.cls_score.bias.data[1:] = -math.log((1 - box_prior) / box_prior)
         self.roi_heads = IgnoringRoIHeads(
             MultiScaleRoIAlign(["0"], output_size=box_roi_size, sampling_ratio=box_roi_sampling_ratio),
-            TwoMLPHead(width * box_roi_size**2, box_head_channels),
+            BoxHead(width * box_roi_size**2, box_head_channels, box_dropout),
             predictor,
             fg_iou_thresh=box_fg_iou,
             bg_iou_thresh=box_bg_iou,
@@ -174,6 +177,25 @@ class FasterRCNN25D(nn.Module):
         if box_losses:
             box_losses["loss_box_reg"] = self.box_regression_weight * box_losses["loss_box_reg"]
         return detections, {**rpn_losses, **box_losses}
+
+
+class BoxHead(TwoMLPHead):
+    """torchvision's two fully connected layers, with dropout behind each.
+
+    Args:
+        in_channels, representation_size: as torchvision's.
+        dropout: share of values dropped in training.
+    """
+
+    def __init__(self, in_channels: int, representation_size: int, dropout: float = 0.0) -> None:
+        super().__init__(in_channels, representation_size)
+        self.dropout = dropout
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[R, ...]`` pooled boxes -> ``[R, representation_size]``."""
+        for layer in (self.fc6, self.fc7):
+            x = F.dropout(F.relu(layer(x.flatten(start_dim=1))), self.dropout, self.training)
+        return x
 
 
 def check_targets(slabs: list[Tensor], targets: list[dict[str, Tensor]] | None) -> None:
