@@ -105,6 +105,38 @@ def run_bundle(
     return workflow.parser
 
 
+def load_network(
+    configs: Sequence[str | Path], weights: str | Path | None = None, bundle: str | Path | None = None
+) -> Any:
+    """The network that inference configs describe, with its weights, on the CPU.
+
+    Args:
+        configs: names or paths (see :func:`config_paths`), ``inference.json`` first.
+        weights: state dict; None = the configs' own.
+        bundle: see :func:`find_bundle`.
+
+    Raises:
+        InputError: unknown config, or no or other weights.
+    """
+    from monai.bundle import ConfigParser
+
+    root = find_bundle(bundle)
+    files = config_paths(root, configs)
+    values: dict[str, Any] = {"bundle_root": str(root), "device": "$torch.device('cpu')"}
+    if weights is not None:
+        values["weights"] = str(Path(weights).absolute())
+    try:
+        parser = ConfigParser(ConfigParser.load_config_files(files))
+        _check_keys(files, values, parser.get())  # type: ignore[arg-type]
+        parser.update(values)
+        return parser.get_parsed_content("load")
+    except Exception as error:
+        mistake = explain(error)
+        if mistake is None or mistake is error:
+            raise
+        raise mistake from error
+
+
 def _check_keys(files: Sequence[str], values: dict[str, Any], merged: dict[str, Any]) -> None:
     """Refuse mistyped keys of overlays and overrides."""
     contents = [json.loads(Path(file).read_text()) for file in files]

@@ -17,6 +17,7 @@ from lesion_app.clinical.report_command import report
 from lesion_app.data.inserted_command import insert_lesions_command
 from lesion_app.data.prepare_command import prepare_volumes_command, print_prepared, write_collection_verb
 from lesion_app.errors import InputError
+from lesion_app.export_command import export
 from lesion_app.number_list import parse_numbers
 
 app = typer.Typer(
@@ -27,7 +28,7 @@ app = typer.Typer(
 )
 prepare_app = typer.Typer(no_args_is_help=True, help="Turn a public data set into a datalist for training.")
 app.add_typer(prepare_app, name="prepare")
-for verb in (report, serve, requeue):
+for verb in (report, serve, requeue, export):
     app.command()(verb)
 app.command("insert")(insert_lesions_command)
 for kind, name in (("luna16", "LUNA16"), ("lits", "LiTS"), ("nih-ln", "TCIA's CT Lymph Nodes")):
