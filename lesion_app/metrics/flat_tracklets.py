@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
+from operator import attrgetter
 
 import numpy as np
 
@@ -21,8 +23,8 @@ class FlatTracklets:
         starts: ``[D]`` int64, its first row in the arrays below.
         owner: ``[S]`` int64, the tracklet of a row.
         slices: ``[S]`` int64, slice index.
-        boxes: ``[S, 4]`` float64 px.
         slice_scores: ``[S]`` float64.
+        tracklets: the D tracklets themselves; their boxes are read when they are asked for.
     """
 
     volume: np.ndarray
@@ -30,8 +32,26 @@ class FlatTracklets:
     starts: np.ndarray
     owner: np.ndarray
     slices: np.ndarray
-    boxes: np.ndarray
     slice_scores: np.ndarray
+    tracklets: Sequence[Tracklet]
+
+    def boxes_at(self, rows: np.ndarray) -> np.ndarray:
+        """``[R, 4]`` float64 px, the boxes of some rows.
+
+        Few rows lie on a slice that matters, and turning a million Python numbers into an array takes longer than all
+        of the counting.
+        """
+        owner = self.owner[rows]
+        nth = rows - self.starts[owner]
+        tracklets = self.tracklets
+        found = [tracklets[t].boxes[n] for t, n in zip(owner.tolist(), nth.tolist())]
+        return np.array(found, dtype=np.float64).reshape(-1, 4)
+
+    @cached_property
+    def boxes(self) -> np.ndarray:
+        """``[S, 4]`` float64 px, all of them."""
+        coordinates = chain.from_iterable(chain.from_iterable(map(attrgetter("boxes"), self.tracklets)))
+        return np.fromiter(coordinates, np.float64, 4 * len(self.slices)).reshape(-1, 4)
 
     @property
     def first_slice(self) -> np.ndarray:
@@ -66,19 +86,20 @@ def flatten_tracklets(volumes: Iterable[str], lesions: Mapping[str, Sequence[Tra
     check_known_volumes(known, lesions)
     per_volume = [lesions.get(volume, ()) for volume in known]
     tracklets = list(chain.from_iterable(per_volume))
-    lengths = np.fromiter((len(t.slices) for t in tracklets), np.int64, len(tracklets))
+    slices = list(map(attrgetter("slices"), tracklets))
+    lengths = np.fromiter(map(len, slices), np.int64, len(tracklets))
     n_rows = int(lengths.sum())
-    slice_scores = np.fromiter(chain.from_iterable(t.scores for t in tracklets), np.float64, n_rows)
+    scores = chain.from_iterable(map(attrgetter("scores"), tracklets))
+    slice_scores = np.fromiter(scores, np.float64, n_rows)
     starts = np.cumsum(lengths) - lengths
-    coordinates = chain.from_iterable(chain.from_iterable(t.boxes for t in tracklets))
     return FlatTracklets(
         volume=np.repeat(np.arange(len(per_volume)), [len(found) for found in per_volume]),
         scores=np.maximum.reduceat(slice_scores, starts) if len(starts) else np.empty(0),
         starts=starts,
         owner=np.repeat(np.arange(len(tracklets)), lengths),
-        slices=np.fromiter(chain.from_iterable(t.slices for t in tracklets), np.int64, n_rows),
-        boxes=np.fromiter(coordinates, np.float64, 4 * n_rows).reshape(-1, 4),
+        slices=np.fromiter(chain.from_iterable(slices), np.int64, n_rows),
         slice_scores=slice_scores,
+        tracklets=tracklets,
     )
 
 

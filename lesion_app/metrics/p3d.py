@@ -78,7 +78,7 @@ def _on_same_slice(
     row, mark = pairs_with_equal_keys(
         found.volume[found.owner] * n_slices + found.slices - lowest, volume * n_slices + z - lowest
     )
-    return found.owner[row], found.boxes[row], mark
+    return found.owner[row], found.boxes_at(row), mark
 
 
 def _within_slice_range(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import platform
 import statistics
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measured_on import commit, machine
 
 from lesion_app.atomic_file import replacing
 from lesion_app.handlers.training_history import read_history
@@ -220,25 +219,6 @@ def draw_curves(
     page.text(0.2, 0.12, f"{title}, mean over seeds", 10)
     if drawn:
         page.save(path)
-
-
-def machine() -> str:
-    """Processor and number of cores."""
-    model = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-        if names:
-            model = f"{len(names)} x {names[0]}"
-    return model
-
-
-def commit() -> str:
-    """Commit of the checkout, with ``+`` when it has changes."""
-    here = Path(__file__).parent
-    found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True)
-    changed = subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=here, capture_output=True, text=True)
-    return found.stdout.strip() + ("+" if changed.stdout.strip() else "")
 
 
 def _write(path: Path, text: str) -> None:
