@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ def read_checkpoint(path: Path, device: str | torch.device = "cpu") -> dict[str,
             "configs/train.json) or name another file"
         )
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
+        # Mapped, so that the weights are copied once, into the network. Older files than torch 1.6's cannot be mapped.
+        content = torch.load(path, map_location=device, weights_only=True, mmap=zipfile.is_zipfile(path))
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise InputError(
             f"{path} cannot be read as a checkpoint ({type(error).__name__}); expected a file written by torch.save "

@@ -39,14 +39,16 @@ from lesion_app.networks.roi_align_rows import roi_align_rows
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
-def inference_detector(network: nn.Module, precision: Precision = "auto") -> nn.Module:
-    """A fast copy of a trained network for evaluation; later changes of ``network`` do not reach it.
+def inference_detector(network: nn.Module, precision: Precision = "auto", keep: bool = True) -> nn.Module:
+    """A trained network made fast for evaluation.
 
     Args:
         network: the trained detector, on the device it is to run on; one of another kind than :class:`FasterRCNN25D`
             is returned as it is.
         precision: of the convolutions; ``auto`` = bfloat16 where there are matrix units for it (CPUs with AMX, GPUs
             from compute capability 8.0), else float32.
+        keep: True leaves ``network`` as it is and works on a copy; False takes it apart, which saves time and memory
+            where it was loaded for this alone.
 
     Raises:
         InputError: on another word.
@@ -57,7 +59,9 @@ def inference_detector(network: nn.Module, precision: Precision = "auto") -> nn.
         return network.eval()
     if precision == "auto":
         precision = "bfloat16" if has_bfloat16_units(next(network.parameters()).device) else "float32"
-    return InferenceDetector(network, torch.bfloat16 if precision == "bfloat16" else torch.float32)
+    return InferenceDetector(
+        copy.deepcopy(network) if keep else network, torch.bfloat16 if precision == "bfloat16" else torch.float32
+    )
 
 
 def has_bfloat16_units(device: torch.device) -> bool:
@@ -93,13 +97,13 @@ class InferenceDetector(nn.Module):
     """Evaluation-only detector with :class:`FasterRCNN25D`'s ``forward``, ``slice_features`` and ``detect``.
 
     Args:
-        network: copied; in evaluation mode from here on.
+        network: taken apart; not to be used any more.
         dtype: of the convolutions, ``torch.float32`` or ``torch.bfloat16``.
     """
 
     def __init__(self, network: FasterRCNN25D, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
-        network = copy.deepcopy(network).eval().requires_grad_(False)
+        network = network.eval().requires_grad_(False)
         backbone = network.backbone
         self.dtype = dtype
         self.num_images, self.stride, self.size_divisible = (

@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork
-from torchvision.ops import clip_boxes_to_image, nms, remove_small_boxes
+from torchvision.ops import clip_boxes_to_image, remove_small_boxes
 
+from lesion_app.boxes.leading_nms import leading_nms
 from lesion_app.networks.ignore_regions import in_ignore_region
 
 
@@ -85,7 +86,7 @@ class IgnoringRPN(RegionProposalNetwork):
             boxes = clip_boxes_to_image(boxes, (height, width))
             keep = remove_small_boxes(boxes, self.min_size)
             boxes, scores = boxes[keep], logit[index][keep]
-            found.append(boxes[nms(boxes, scores, self.nms_thresh)[: self.post_nms_top_n()]])
+            found.append(boxes[leading_nms(boxes, scores, self.nms_thresh, self.post_nms_top_n())])
         return found
 
     def assign_targets_to_anchors(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -78,7 +80,7 @@ def test_streamed_images_give_the_detections_of_whole_slabs() -> None:
 def test_bfloat16_map_stays_close() -> None:
     network = used_detector()
     images = torch.cat([s.unflatten(0, (3, 3)) for s in slabs()])
-    exact, low = (InferenceDetector(network, dtype) for dtype in (torch.float32, torch.bfloat16))
+    exact, low = (InferenceDetector(copy.deepcopy(network), dtype) for dtype in (torch.float32, torch.bfloat16))
     maps = [fast._fuse([fast.slice_features(images)[:3]]).float() for fast in (exact, low)]
     assert ((maps[0] - maps[1]).norm() / maps[0].norm()) < 0.03
     scores = torch.cat([d["scores"] for d in low(slabs())])
