@@ -64,10 +64,11 @@ def main(argv: list[str] | None = None) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "speed.json"
     found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {"sections": {}}
-    here = {"machine": machine(), "threads": torch.get_num_threads(), "versions": versions()}
+    here = {"machine": machine(), "threads": torch.get_num_threads(), "versions": versions(), "quick": options.quick}
     if found["sections"] and any(found[key] != value for key, value in here.items()):
         console.print(
-            f"error: {path} was measured on another machine or with other versions; name another --out", style="red"
+            f"error: {path} was measured on another machine, with other versions or at other sizes; name another --out",
+            style="red",
         )
         return 2
     found.update(here)

@@ -66,7 +66,8 @@ def write_ct(path: Path, depth: int, size: int) -> None:
 
 
 def look(path: Path, network: str) -> dict[str, Any]:
-    """Detect in one file; peak memory over what stood before it was read."""
+    """Detect in one file as ``lesion-app detect`` does, without its pictures; peak over what stood before it was
+    read."""
     import torch
     from speed_sections.subjects import our_network, scale
 
@@ -79,6 +80,7 @@ def look(path: Path, network: str) -> dict[str, Any]:
 
     detector = inference_detector(our_network(small=network == "small"), "auto")
     detector([torch.zeros(9, 64, 64)])
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak of building the network
     before = resident()
     start = time.perf_counter()
     item: dict[str, Any] = {"image": str(path)}

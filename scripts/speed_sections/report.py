@@ -11,14 +11,51 @@ from lesion_app.visualize.palette import MUTED, SERIES
 
 
 def markdown(found: Mapping[str, Any]) -> str:
-    """All sections that were measured."""
+    """All sections that were measured, the targets first."""
     parts = [f"Machine: {found['machine']}, {found['threads']} threads; {found['versions']}.", ""]
+    parts += [*table(["target", "measured", ""], targets(found["sections"])), ""]
     for section, text in SECTIONS.items():
         if section in found["sections"]:
             measured = found["sections"][section]
             stamp = f"`--sections {section}`, commit {measured['commit']}, {measured['date']}"
-            parts += [f"## {text[0]}", "", *text[1](measured["figures"]), "", f"({stamp})", ""]
+            parts += [f"## {text[0]}", "", *text[1](measured["figures"])]
+            parts += share_of_machine(found["sections"]) if section == "roofline" else []
+            parts += ["", f"({stamp})", ""]
     return "\n".join(parts)
+
+
+def targets(sections: Mapping[str, Any]) -> list[list[str]]:
+    """What was aimed at and what came out, as far as it was measured."""
+    figures = {name: section["figures"] for name, section in sections.items()}
+    rows: list[tuple[str, str, bool]] = []
+    if "inference" in figures:
+        windows, stock = (
+            figures["inference"]["times_faster_than_windows"],
+            figures["inference"]["times_faster_than_stock"],
+        )
+        low, full = (windows[f"streaming, prepared network, {name}"]["median"] for name in ("bfloat16", "float32"))
+        best = stock["streaming, prepared network, bfloat16"]["median"]
+        rows.append(("streaming in bfloat16 >= 4 x windows in float32", f"{low:.1f} x", low >= 4))
+        rows.append(("streaming in float32 >= 1.25 x windows", f"{full:.2f} x", full >= 1.25))
+        rows.append(("not slower than torchvision's Faster R-CNN", f"{best:.1f} x", best >= 1))
+        if "linking" in figures:
+            network = figures["inference"]["seconds_per_slice"]["streaming, prepared network, bfloat16"]["median"]
+            share = 100 * figures["linking"]["seconds_per_slice"]["median"] / network
+            rows.append(("linking < 2 % of inference", f"{share:.1f} %", share < 2))
+    if "evaluation" in figures:
+        faster = {name: value["median"] for name, value in figures["evaluation"]["times_faster"].items()}
+        rows.append(("P3D evaluation >= 10 x the rules in numpy", f"{faster['numpy']:.1f} x", faster["numpy"] >= 10))
+        rows.append(("the same against the rules in plain Python", f"{faster['plain']:.1f} x", faster["plain"] >= 10))
+    if "dicom" in figures:
+        share = 100 * figures["dicom"]["share_besides_network"]["median"]
+        rows.append(("DICOM to SR besides the network <= 15 %", f"{share:.0f} %", share <= 15))
+    if "memory" in figures:
+        most = max(m["peak_beyond_volume_mib"] for m in figures["memory"])
+        rows.append(("memory beyond the volume <= 2 GiB", f"{most:.0f} MiB", most <= 2048))
+    if "training" in figures:
+        share = 100 * figures["training"]["step"]["mining_and_averaging_share_of_step"]
+        rows.append(("mining and averaging <= 35 % of the student's step", f"{share:.0f} %", share <= 35))
+    return [[what, measured, "met" if met else "NOT met"] for what, measured, met in rows]
 
 
 def table(head: list[str], rows: list[list[str]]) -> list[str]:
@@ -44,21 +81,22 @@ def inference(f: Mapping[str, Any]) -> list[str]:
         for name, seconds in f["seconds_per_slice"].items()
     ]
     same = table(
-        ["against windows, float32", "boxes", "without a partner", "largest score difference", "largest shift px"],
+        ["against windows, float32", "boxes paired", "shown ones (>= 0.1) paired", "shift px", "score difference"],
         [
             [
                 name,
-                str(a["boxes"]),
-                str(a["without_partner"]),
-                f"{a['largest_score_difference']:.2g}",
-                f"{a['largest_shift_px']:.2g}",
+                f"{a['paired']} of {a['boxes']} (finds {a['found']})",
+                f"{a['shown_paired']} of {a['shown']}",
+                f"median {a['median_shift_px']:.2g}, most {a['largest_shift_px']:.2g}",
+                f"median {a['median_score_difference']:.2g}, most {a['largest_score_difference']:.2g}",
             ]
             for name, a in f["agreement_with_windows"].items()
         ],
     )
     return [
-        f"{f['size_px']} x {f['size_px']} px, 2 mm; {f['slices']['streamed']} slices streamed, "
-        f"{f['slices']['windows']} by windows; {f['proposals']} proposals a slice in our second stage.",
+        f"{f['size_px']} x {f['size_px']} px, 2 mm; {f['slices']['streamed']} slices streamed (with the volume's ends, "
+        f"where less is shared), {f['slices']['windows']} by windows; {f['proposals']} proposals a slice in our second "
+        "stage; random weights, norms settled, logits spread.",
         "",
         *table(["way", "s a slice", "x faster than windows", "x faster than torchvision"], rows),
         "",
@@ -72,6 +110,25 @@ def roofline(f: Mapping[str, Any]) -> list[str]:
         "",
         *table(["machine", "GFLOP/s"], [[name, f"{value:.0f}"] for name, value in f["gflop_per_second"].items()]),
     ]
+
+
+def share_of_machine(sections: Mapping[str, Any]) -> list[str]:
+    """Work a second of each way, and the share of what the same machine does in the RPN's convolution alone."""
+    if "inference" not in sections:
+        return []
+    work, rates = (sections["roofline"]["figures"][name] for name in ("gflop", "gflop_per_second"))
+    seconds = sections["inference"]["figures"]["seconds_per_slice"]
+    ways = (
+        ("nine-slice windows, float32", "nine-slice window", "float32"),
+        ("streaming, the same network", "streamed slice, the same network", "float32"),
+        ("streaming, prepared network, float32", "streamed slice, prepared network", "float32"),
+        ("streaming, prepared network, bfloat16", "streamed slice, prepared network", "bfloat16"),
+    )
+    rows = []
+    for way, counted, dtype in ways:
+        rate = work[counted] / seconds[way]["median"]
+        rows.append([way, f"{rate:.0f}", f"{100 * rate / rates[f'3x3 convolution {dtype}']:.0f} %"])
+    return ["", *table(["way", "GFLOP/s", "of the convolution's rate"], rows)]
 
 
 def retinanet(f: Mapping[str, Any]) -> list[str]:
@@ -128,10 +185,10 @@ def training(f: Mapping[str, Any]) -> list[str]:
 
 
 def dicom(f: Mapping[str, Any]) -> list[str]:
+    share = {name: 100 * value for name, value in f["share_besides_network"].items()}
     return [
-        f"{f['slices']} slices, {f['findings']} findings, SR + SEG + key images: {f['seconds']:.1f} s, the network "
-        f"{f['network_seconds']:.1f} s of it; all else is {100 * f['share_besides_network']:.1f} % of the network's "
-        "time."
+        f"{f['slices']} slices, {f['findings']} findings, SR + SEG + key images + sheet: "
+        f"{spread(f['seconds'], 1)} s, the network {spread(f['network_seconds'], 1)} s of it; all else is {spread(share, 1)} % of the network's time."
     ]
 
 

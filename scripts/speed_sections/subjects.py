@@ -27,7 +27,27 @@ def our_network(small: bool = False, num_slices: int = 9) -> FasterRCNN25D:
     with torch.no_grad():  # one pass does not settle what has no normalisation behind it
         spread = network.backbone((scale(slab)[None] - 50).unflatten(1, (network.backbone.num_images, 3))).std()
         network.backbone.fuse_maps.weight.div_(spread)
-    return network.eval()
+    network.eval()
+    spread_scores(network, scale(slab))
+    return network
+
+
+@torch.no_grad()
+def spread_scores(network: FasterRCNN25D, slab: Tensor, spread: float = 2.0) -> None:
+    """Scale the classifier so that proposals' logits have this standard deviation and few of them score high.
+
+    A fresh classifier gives every box the same score to three digits, and which of them survive is then chance.
+    """
+    layer = network.roi_heads.box_predictor.cls_score
+    seen: list[Tensor] = []
+    hook = layer.register_forward_hook(lambda module, given, logits: seen.append(logits))
+    network([slab])
+    hook.remove()
+    margin = seen[0][:, 1] - seen[0][:, 0]
+    factor = spread / margin.std().clamp(min=1e-6)
+    layer.weight.mul_(factor)
+    layer.bias.mul_(factor)
+    layer.bias[1] -= factor * margin.mean() + spread
 
 
 def stock_network(size: int) -> nn.Module:

@@ -64,7 +64,7 @@ def measure_loading(
             for count in workers:
                 loader = loading(Path(folder), cache, count)
                 if cache == "memory":
-                    consume(loader, slabs)  # the first pass fills the cache
+                    loader.dataset.fill_cache()  # before the workers start, who share it then
                 seconds, seen = consume(loader, slabs)
                 found[f"cache {cache}, {count} workers"] = seen / seconds
     return {"slabs_per_second": found, "size_px": size}

@@ -46,7 +46,7 @@ def test_ways_compared_find_the_same(measured: Path) -> None:
     same = found["agreement_with_windows"]["streaming, prepared network, float32"]
     assert found["proposals"] > 50
     assert same["boxes"] > 5
-    assert same["without_partner"] == 0
+    assert same["paired"] == same["boxes"] == same["found"]
     assert same["largest_shift_px"] < 0.01
 
 
