@@ -187,8 +187,9 @@ def training(f: Mapping[str, Any]) -> list[str]:
 def dicom(f: Mapping[str, Any]) -> list[str]:
     share = {name: 100 * value for name, value in f["share_besides_network"].items()}
     return [
-        f"{f['slices']} slices, {f['findings']} findings, SR + SEG + key images + sheet: {spread(f['seconds'], 1)} s, "
-        f"the network {spread(f['network_seconds'], 1)} s of it; all else is {spread(share, 1)} % of the network's time."
+        f"{f['slices']} slices, {f['findings']} findings, SR + SEG + key images + sheet: "
+        f"{spread(f['seconds'], 1)} s, the network {spread(f['network_seconds'], 1)} s of it; all else is "
+        f"{spread(share, 1)} % of the network's time."
     ]
 
 
