@@ -119,7 +119,8 @@ class InferenceDetector(nn.Module):
         head = self.roi_heads.box_head
         cells = self.roi_heads.box_roi_pool.output_size[0] ** 2
         # Pooled boxes come cell by cell, so the first layer's weights are put into that order.
-        head.fc6.weight.data = head.fc6.weight.data.unflatten(1, (-1, cells)).transpose(1, 2).flatten(1).contiguous()
+        weight = head.fc6.weight.data.to(dtype)
+        head.fc6.weight.data = weight.unflatten(1, (-1, cells)).transpose(1, 2).flatten(1).contiguous()
         for part in (self.trunk, self.fuse4, self.fuse8, self.fuse16, self.fuse_deep, self.rpn.head, head):
             for layer in part.modules():
                 if isinstance(layer, (nn.Conv2d, nn.Linear)):

@@ -17,6 +17,10 @@ from speed_sections.timing import summary
 from lesion_app.inferers.whole_volume import WholeVolumeInferer
 
 SERIES = "1.2.826.0.1.3680043.8.498.1"
+WAYS = {
+    "SR, lesions.json, lesions.png": ("sr",),
+    "the same, SEG and key images": ("sr", "seg", "key_images"),
+}
 
 
 def measure(
@@ -45,20 +49,28 @@ def measure(
         scores = sorted((lesion["score"] for lesion in document["lesions"]), reverse=True)
         lowest = scores[min(lesions, len(scores)) - 1] if scores else 0.5
         report_study(root / "study", root / "first", min_score=lowest, **settings)  # loads every library
-        totals, networks = [], []
+        totals: dict[str, list[float]] = {way: [] for way in WAYS}
+        networks: dict[str, list[float]] = {way: [] for way in WAYS}
         for turn in range(repetitions):
-            network = Stopwatch(WholeVolumeInferer, "detect_slices")
-            start = time.perf_counter()
-            with network:
-                report = report_study(root / "study", root / f"turn{turn}", min_score=lowest, **settings)
-            totals.append(time.perf_counter() - start)
-            networks.append(network.seconds)
+            for i, (way, forms) in enumerate(WAYS.items()):
+                network = Stopwatch(WholeVolumeInferer, "detect_slices")
+                start = time.perf_counter()
+                with network:
+                    out = root / f"turn{turn}_{i}"
+                    report = report_study(root / "study", out, min_score=lowest, forms=forms, **settings)
+                totals[way].append(time.perf_counter() - start)
+                networks[way].append(network.seconds)
     return {
         "slices": slices,
         "findings": len(report.document["lesions"]),
-        "seconds": summary(totals),
-        "network_seconds": summary(networks),
-        "share_besides_network": summary([(t - n) / n for t, n in zip(totals, networks)]),
+        "ways": {
+            way: {
+                "seconds": summary(totals[way]),
+                "network_seconds": summary(networks[way]),
+                "share_besides_network": summary([(t - n) / n for t, n in zip(totals[way], networks[way])]),
+            }
+            for way in WAYS
+        },
     }
 
 

@@ -14,12 +14,13 @@ from typing import Any
 
 import nibabel
 import numpy as np
+import torch
 
 MIB = 2**20
 
 
 def measure(depths: Sequence[int] = (100, 400, 1500), size: int = 512, network: str = "small") -> list[dict[str, Any]]:
-    """Peak memory beyond the volume's own, and seconds, of reading, preparing and detecting in a NIfTI file.
+    """Peak memory beside the volume's own, and seconds, of reading, preparing and detecting in a NIfTI file.
 
     Args:
         depths: slices.
@@ -68,7 +69,6 @@ def write_ct(path: Path, depth: int, size: int) -> None:
 def look(path: Path, network: str) -> dict[str, Any]:
     """Detect in one file as ``lesion-app detect`` does, without its pictures; peak over what stood before it was
     read."""
-    import torch
     from speed_sections.subjects import our_network, scale
 
     from lesion_app.inferers.whole_volume import WholeVolumeInferer
@@ -83,23 +83,29 @@ def look(path: Path, network: str) -> dict[str, Any]:
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak of building the network
     before = resident()
     start = time.perf_counter()
-    item: dict[str, Any] = {"image": str(path)}
+    item: dict[str, Any] = LoadCTd("image")({"image": str(path)})
+    own = nbytes(item["image"])
     for step in (
-        LoadCTd("image"),
         CropBlackBorderd("image", body_slices="all", body_hu=-768),
         InPlaneSpacingd("image", spacing_mm=0.8, max_size=512),
     ):
         item = step(item)
     read = time.perf_counter() - start
-    own = item["image"].numel() * item["image"].element_size()
+    prepared = nbytes(item["image"])
     lesions = WholeVolumeInferer(KalmanLinker(0.3), scale, 2.0)([item], detector)[0]
     return {
-        "volume_mib": own / MIB,
-        "peak_beyond_volume_mib": (peak() - before - own) / MIB,
+        "ct_mib": own / MIB,
+        "prepared_mib": prepared / MIB,
+        "peak_mib": (peak() - before) / MIB,
         "seconds_reading": read,
         "seconds": time.perf_counter() - start,
         "lesions": len(lesions),
     }
+
+
+def nbytes(volume: torch.Tensor) -> int:
+    """Bytes of a tensor's values."""
+    return volume.numel() * volume.element_size()
 
 
 def resident() -> int:
