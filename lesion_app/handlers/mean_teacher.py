@@ -10,7 +10,7 @@ The first three run on ``ITERATION_STARTED``, the last on ``MODEL_COMPLETED`` (a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -54,6 +54,8 @@ class MeanTeacher:
         soft_weight: weigh mined positives by the teacher's score.
         calibration: sets ``score_threshold`` anew every so often.
         amp: the teacher looks in bfloat16 (autocast), as the student does under the trainer's ``amp``.
+        prepare: makes a faster copy of the teacher to look with, anew after every change of its weights
+            (:func:`lesion_app.networks.inference_detector.inference_detector`); None = the teacher itself looks.
 
     Raises:
         ValueError: for values out of range.
@@ -76,6 +78,7 @@ class MeanTeacher:
         soft_weight: bool = False,
         calibration: ThresholdCalibration | None = None,
         amp: bool = False,
+        prepare: Callable[[nn.Module], nn.Module] | None = None,
     ) -> None:
         in_unit = {"gt_nms_iou": gt_nms_iou, "ema_decay": ema_decay, "ignore_threshold": ignore_threshold}
         if not callable(score_threshold):
@@ -100,6 +103,8 @@ class MeanTeacher:
         self.soft_weight = soft_weight
         self.calibration = calibration
         self.amp = amp
+        self.prepare = prepare
+        self._prepared: tuple[tuple[int, ...], nn.Module] | None = None
 
     def attach(self, engine: Engine) -> None:
         """Register with a trainer; a fresh run starts with the teacher equal to the student."""
@@ -156,13 +161,25 @@ class MeanTeacher:
 
     def predict_teacher(self, slabs: Sequence[Tensor], device: str | torch.device) -> list[Detections]:
         """The teacher's detections (on the CPU) on slabs ``[S, H, W]``, in their px."""
-        self.teacher.eval()
+        network = self._looking()
         kind = torch.device(device).type
-        with torch.inference_mode(), torch.autocast(kind, dtype=torch.bfloat16, enabled=self.amp):
-            predictions = self.teacher([slab.to(device, non_blocking=True) for slab in slabs])
+        amp = self.amp and network is self.teacher  # a prepared copy has its own precision
+        with torch.inference_mode(), torch.autocast(kind, dtype=torch.bfloat16, enabled=amp):
+            predictions = network([slab.to(device, non_blocking=True) for slab in slabs])
         # Copies, since tensors of inference mode may not be changed or learnt from.
         names = ("boxes", "scores", "labels")
         return [{k: p[k].cpu().clone() for k in names} for p in predictions]  # type: ignore[misc]
+
+    def _looking(self) -> nn.Module:
+        """The network that looks: the teacher, or its prepared copy, made anew when the teacher has changed."""
+        self.teacher.eval()
+        if self.prepare is None:
+            return self.teacher
+        state = tuple(tensor._version for tensor in self.teacher.state_dict(keep_vars=True).values())
+        if self._prepared is None or self._prepared[0] != state:
+            self._prepared = None  # one copy at a time
+            self._prepared = state, self.prepare(self.teacher)
+        return self._prepared[1]
 
     def _average(self, engine: Engine) -> None:
         decay = warmed_up_decay(self.ema_decay, engine.state.iteration - 1, self.ema_warmup)

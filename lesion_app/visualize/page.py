@@ -80,7 +80,10 @@ class Page:
             umask = os.umask(0)
             os.umask(umask)
             temporary.chmod(0o666 & ~umask)
-            self.figure.savefig(temporary, format=out.suffix[1:].lower(), facecolor=PAGE)
+            kind = out.suffix[1:].lower()
+            # CT noise hardly packs: level 3 is 2 to 3 times faster than matplotlib's 6 and as small.
+            packing = {"pil_kwargs": {"compress_level": 3}} if kind == "png" else {}
+            self.figure.savefig(temporary, format=kind, facecolor=PAGE, **packing)
             os.replace(temporary, out)
         finally:
             temporary.unlink(missing_ok=True)

@@ -21,6 +21,7 @@ def our_network(small: bool = False, num_slices: int = 9) -> FasterRCNN25D:
     configs = Path(find_bundle()) / "configs"
     torch.manual_seed(0)
     parser = ConfigParser(ConfigParser.load_config_files([str(configs / name) for name in names]))
+    parser["network_def#initialised"] = True
     network: FasterRCNN25D = parser.get_parsed_content("network_def")
     slab = body_volume(num_slices, 256)
     settle_norms(network.backbone, (scale(slab)[None] - 50).unflatten(1, (network.backbone.num_images, 3)))

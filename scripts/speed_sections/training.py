@@ -20,6 +20,7 @@ from lesion_app.data.datalist import prepare_deeplesion
 from lesion_app.data.phantom import write_phantom
 from lesion_app.handlers.mean_teacher import MeanTeacher
 from lesion_app.mining.averaging import update_teacher
+from lesion_app.networks.inference_detector import inference_detector
 
 
 def measure_step(size: int = 512, batch: int = 1, repetitions: int = 3, small: bool = False) -> dict[str, Any]:
@@ -27,6 +28,7 @@ def measure_step(size: int = 512, batch: int = 1, repetitions: int = 3, small: b
     student = our_network(small).train()
     teacher = copy.deepcopy(student)
     handler = MeanTeacher(student, teacher)
+    prepared = MeanTeacher(student, teacher, prepare=inference_detector)
     optimizer = torch.optim.SGD(student.parameters(), lr=1e-5, momentum=0.9)
     slabs = list(scale(body_volume(9 * batch, size)).split(9))
     target = {"boxes": torch.tensor([[0.4, 0.4, 0.45, 0.46]]) * size, "labels": torch.ones(1, dtype=torch.int64)}
@@ -38,12 +40,14 @@ def measure_step(size: int = 512, batch: int = 1, repetitions: int = 3, small: b
 
     jobs: dict[str, Callable[[], Any]] = {
         "student's step": step,
-        "teacher's look": lambda: handler.predict_teacher(slabs, "cpu"),
+        "teacher's look, float32, as it is": lambda: handler.predict_teacher(slabs, "cpu"),
         "averaging": lambda: update_teacher(teacher, student, 0.999),
+        # Behind the averaging, so that the copy is made anew each time, as in training.
+        "teacher's look, prepared": lambda: prepared.predict_teacher(slabs, "cpu"),
     }
     seconds = interleaved(jobs, repetitions)
     found = {name: summary(values) for name, values in seconds.items()}
-    extra = found["teacher's look"]["median"] + found["averaging"]["median"]
+    extra = found["teacher's look, prepared"]["median"] + found["averaging"]["median"]
     return {
         "size_px": size,
         "batch": batch,

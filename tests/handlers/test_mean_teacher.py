@@ -8,6 +8,7 @@ from torch.testing import assert_close
 
 from lesion_app.handlers.mean_teacher import MeanTeacher, mining_figures
 from lesion_app.mining.size_thresholds import SizeThresholds
+from lesion_app.networks.inference_detector import InferenceDetector, inference_detector
 from transforms.view import View
 
 
@@ -250,3 +251,27 @@ def test_thresholds_by_size_are_asked_for_each_box(scripted, trainer, item, said
 def test_soft_weights_reach_the_student(scripted, trainer, item, said):
     target = target_seen(scripted, trainer, [item()], [said((30, 30, 40, 40, 0.95))], soft_weight=True)
     assert_close(target["weights"], torch.tensor([1.0, 0.95]))
+
+
+def test_prepared_copy_looks_and_is_made_anew_only_when_the_teacher_has_changed(make_tiny_detector, trainer, item):
+    student, teacher = make_tiny_detector(0), make_tiny_detector(1)
+    made: list[InferenceDetector] = []
+
+    def prepare(network):
+        made.append(inference_detector(network, "float32"))
+        return made[-1]
+
+    handler = mean_teacher(student, teacher, score_threshold=0.0, prepare=prepare)
+    image = item()["image"]
+    [plain] = mean_teacher(student, teacher).predict_teacher([image], "cpu")
+    [prepared] = handler.predict_teacher([image], "cpu")
+    assert_close(prepared["boxes"], plain["boxes"], atol=1e-3, rtol=1e-3)
+    handler.predict_teacher([image], "cpu")
+    assert len(made) == 1
+    trainer(student, [[item()]] * 3, [handler], learning_rate=0.01).run()
+    # The run starts with the student's weights, and they are averaged after every iteration.
+    assert len(made) == 4
+    assert not torch.equal(made[-1].rpn.head.bbox_pred.weight, made[-2].rpn.head.bbox_pred.weight)
+    handler.predict_teacher([image], "cpu")
+    assert len(made) == 5
+    assert_close(made[-1].rpn.head.bbox_pred.weight, teacher.rpn.head.bbox_pred.weight, atol=0, rtol=0)
