@@ -31,6 +31,7 @@ class CTSource:
         planes: reads planes of the file's own grid.
         series_uid: SeriesInstanceUID (DICOM only).
         notes: sentences on what was chosen or assumed.
+        volume: int16 [Z, H, W], the whole volume where it was read before and kept; nobody may write into it.
     """
 
     geometry: VolumeGeometry
@@ -38,6 +39,7 @@ class CTSource:
     planes: PlaneReader
     series_uid: str | None = None
     notes: list[str] = field(default_factory=list)
+    volume: Tensor | None = field(default=None, repr=False)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -48,7 +50,7 @@ class CTSource:
         """Read slices of the network grid.
 
         Only the planes that are needed are decoded; memory is the result plus one plane (NRRD and
-        MHA/MHD files are decoded whole first).
+        MHA/MHD files are decoded whole first). A kept volume is returned as it is, its slices as copies.
 
         Args:
             indices: slice indices 0..Z-1 in any order, repeats allowed; None reads the whole volume
@@ -65,6 +67,8 @@ class CTSource:
         wanted = np.arange(depth) if indices is None else np.asarray(indices, dtype=np.int64).reshape(-1)
         if wanted.size and not 0 <= wanted.min() <= wanted.max() < depth:
             raise IndexError(f"slices {wanted.min()} to {wanted.max()} asked of a volume with slices 0 to {depth - 1}")
+        if self.volume is not None:
+            return self.volume if indices is None else self.volume[torch.from_numpy(wanted)]
         slices, place = np.unique(wanted, return_inverse=True)
         out = np.empty((len(slices), height, width), dtype=np.int16)
         self._fill(out, slices)

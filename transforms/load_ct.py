@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from monai.config import KeysCollection
@@ -16,7 +17,16 @@ from transforms.view import View
 
 
 class LoadCT(Transform):
-    """Load a CT as int16 [Z, H, W] in HU on the network grid (see `VolumeGeometry`)."""
+    """Load a CT as int16 [Z, H, W] in HU on the network grid (see `VolumeGeometry`).
+
+    Args:
+        keep_bytes: a volume of at most so many bytes stays with its `CTSource`, so that whoever reads it a second time
+            (for a picture) does not decode it again; 0 = none stays.
+    """
+
+    def __init__(self, keep_bytes: int = 0) -> None:
+        super().__init__()
+        self.keep_bytes = keep_bytes
 
     def __call__(
         self,
@@ -26,7 +36,10 @@ class LoadCT(Transform):
     ) -> tuple[Tensor, CTSource]:
         """Load the volume and its source; arguments and errors are those of `open_ct`."""
         source = open_ct(path, spacing_mm=spacing_mm, slices=slices)
-        return source.read(), source
+        volume = source.read()
+        if volume.numel() * volume.element_size() <= self.keep_bytes:
+            source = replace(source, volume=volume)
+        return volume, source
 
 
 class LoadCTd(MapTransform):
@@ -34,7 +47,7 @@ class LoadCTd(MapTransform):
 
     Reads ``item[key]`` (path) and, where present, ``item[spacing_key]`` and ``item[range_key]``.
     Writes ``item[key]`` int16 [Z, H, W] HU, ``item[geometry_key]`` the `VolumeGeometry`,
-    ``item[source_key]`` the `CTSource` (kind, series UID, notes; it holds no pixels),
+    ``item[source_key]`` the `CTSource` (kind, series UID, notes; pixels only up to ``keep_bytes``),
     ``item[view_key]`` the identity `View` and ``item[spacing_key]`` the spacing (x, y, z) in mm.
     """
 
@@ -47,9 +60,10 @@ class LoadCTd(MapTransform):
         source_key: str = "source",
         view_key: str = "view",
         allow_missing_keys: bool = False,
+        keep_bytes: int = 0,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.loader = LoadCT()
+        self.loader = LoadCT(keep_bytes)
         self.spacing_key = spacing_key
         self.range_key = range_key
         self.geometry_key = geometry_key

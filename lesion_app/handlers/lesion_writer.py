@@ -84,12 +84,13 @@ class LesionWriter:
             config=self.config,
             source={"kind": source.source_kind, "name": path.name, "series_uid": source.series_uid},
             score_threshold=self.min_score,
+            experts=self._reported_by_experts(item),
         )
         final = self.output_dir if self.flat else self.output_dir / self._name(path, item.get("slices"))
         with _staged(self.output_dir) as staged:
             write_lesions_json(document, staged / "lesions.json")
             if self.sheet:
-                volume = source.read()  # anew: keeping the original beside the resampled one would double memory
+                volume = source.read()  # anew where it is large: keeping it beside the resampled one doubles memory
                 draw_lesion_sheet(
                     volume.numpy(),
                     lesions,
@@ -106,6 +107,15 @@ class LesionWriter:
                 (final / "lesions.png").unlink(missing_ok=True)  # it would show other lesions than the list
         logger.info("%d lesions, wrote %s", len(lesions), final / "lesions.json")
         return final
+
+    def _reported_by_experts(self, item: dict[str, Any]) -> dict[str, list[Tracklet]] | None:
+        """What each expert of a LENS found (see ``ExpertVolumeInferer``), None for another network."""
+        if "expert_lesions" not in item:
+            return None
+        return {
+            name: [lesion for lesion in found if lesion.score >= self.min_score]
+            for name, found in item["expert_lesions"].items()
+        }
 
     def _name(self, path: Path, slices: Sequence[int] | None) -> str:
         run = "" if slices is None else f"_{slices[0]:03d}-{slices[1]:03d}"

@@ -15,6 +15,7 @@ from PIL import Image
 
 from lesion_app.errors import InputError
 from transforms import open_ct
+from transforms.load_ct import LoadCT
 
 RNG = np.random.default_rng(0)
 
@@ -294,3 +295,20 @@ def test_picture_is_an_input_error(tmp_path):
 def test_source_can_be_sent_to_a_worker(tmp_path):
     source = pickle.loads(pickle.dumps(open_ct(save_nifti(tmp_path / "ct.nii.gz", scan()))))
     assert source.read().shape == (7, 6, 5)
+
+
+@pytest.mark.parametrize("spare", [0, -1])
+def test_volume_is_kept_up_to_its_bound(tmp_path, spare):
+    volume = np.arange(-1000, -1000 + 3 * 4 * 5 * 10, 10, dtype=np.int16).reshape(3, 4, 5)
+    path = tmp_path / "ct.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), path)
+    image, source = LoadCT(keep_bytes=volume.nbytes + spare)(path)
+    path.unlink()
+    if spare < 0:
+        with pytest.raises((InputError, OSError)):
+            source.read()
+    else:
+        assert torch.equal(source.read(), image)
+        assert torch.equal(source.read([2, 0, 2]), image[[2, 0, 2]])
+        with pytest.raises(IndexError):
+            source.read([5])
