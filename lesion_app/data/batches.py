@@ -11,8 +11,14 @@ from torchvision.ops import clip_boxes_to_image
 
 
 def item_target(item: dict[str, Any]) -> dict[str, Tensor]:
-    """The labels of a training item in the teacher's view: ``{boxes, labels, ignore, negatives (if any)}``."""
-    return {key: item[key] for key in ("boxes", "labels", "ignore", "negatives") if key in item}
+    """The labels of a training item in the teacher's view: ``{boxes, labels, ignore, negatives (if any)}``.
+
+    An item of one of several data sets tells which, ``dataset`` (from 0), and so does its target (int64 scalar).
+    """
+    target: dict[str, Tensor] = {key: item[key] for key in ("boxes", "labels", "ignore", "negatives") if key in item}
+    if "dataset" in item:
+        target["dataset"] = torch.as_tensor(item["dataset"], dtype=torch.int64)
+    return target
 
 
 def student_target(item: dict[str, Any], min_side_px: float = 1.0) -> dict[str, Tensor]:

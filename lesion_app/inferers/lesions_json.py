@@ -20,6 +20,7 @@ from jsonschema.exceptions import best_match
 
 from lesion_app import __version__
 from lesion_app.atomic_file import replacing
+from lesion_app.boxes.expert_tracklet import ExpertTracklet
 from lesion_app.boxes.tracklet import Tracklet
 from lesion_app.errors import InputError
 
@@ -109,6 +110,7 @@ def lesions_document(
     source: Mapping[str, Any],
     score_threshold: float,
     created: datetime | None = None,
+    experts: Mapping[str, Sequence[Tracklet]] | None = None,
 ) -> dict[str, Any]:
     """Describe the lesions of one CT as a JSON-ready dict, numbered from 1 by descending score.
 
@@ -123,6 +125,8 @@ def lesions_document(
         source: ``kind``, ``name`` and ``series_uid``, the arguments of ``source_identity``.
         score_threshold: score below which lesions were left out.
         created: time of creation, with time zone; written as UTC to the second. None = now.
+        experts: what each data set's expert of a network found by itself, by name; written under ``experts``. A lesion
+            with an ``expert`` (an ``ExpertTracklet``) is written with that name.
 
     Returns:
         The document; it satisfies ``lesions.schema.json``.
@@ -135,15 +139,7 @@ def lesions_document(
     if created.tzinfo is None:
         raise ValueError("the creation time needs a time zone, got a naive datetime")
     depth, height, width = (int(n) for n in geometry.shape_zyx)
-    outside = [z for lesion in lesions for z in lesion.slices if not 0 <= z < depth]
-    if outside:
-        raise ValueError(f"slice {outside[0]} of a lesion lies outside the grid's 0..{depth - 1}")
-    ordered = sorted(lesions, key=lambda lesion: -lesion.score)
-    extents = np.array([lesion.extent for lesion in ordered], dtype=np.float64).reshape(-1, 6)
-    in_file = np.asarray(geometry.boxes_to_file_grid(extents), dtype=np.float64).reshape(-1, 6)
-    in_lps = np.asarray(geometry.boxes_to_lps(extents), dtype=np.float64).reshape(-1, 6)
-    sizes = (extents[:, 3:] - extents[:, :3]) * np.asarray(geometry.spacing_mm, dtype=np.float64)
-    return {
+    document = {
         "schema_version": SCHEMA_VERSION,
         "created": created.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "software": {"name": "lesion-app", "version": __version__},
@@ -159,29 +155,49 @@ def lesions_document(
             "conventions": _CONVENTIONS,
         },
         "score_threshold": _rounded([score_threshold], _SCORE_DIGITS)[0],
-        "lesions": [
-            {
-                "id": index + 1,
-                "label": lesion.label,
-                "score": _rounded([lesion.score], _SCORE_DIGITS)[0],
-                "box_voxel": _rounded(in_file[index], _MM_DIGITS),
-                "box_lps_mm": _rounded(in_lps[index], _MM_DIGITS),
-                "centre_lps_mm": _rounded((in_lps[index, :3] + in_lps[index, 3:]) / 2, _MM_DIGITS),
-                "size_mm": _rounded(sizes[index], _MM_DIGITS),
-                "key_slice": lesion.key_slice,
-                "slices": [
-                    {
-                        "axial_slice": z,
-                        "slice_number": z + int(geometry.first_slice_number),
-                        "box": _rounded(box, _MM_DIGITS),
-                        "score": _rounded([score], _SCORE_DIGITS)[0],
-                    }
-                    for z, box, score in zip(lesion.slices, lesion.boxes, lesion.scores)
-                ],
-            }
-            for index, lesion in enumerate(ordered)
-        ],
+        "lesions": _lesion_list(lesions, geometry),
     }
+    if experts is not None:
+        document["experts"] = [
+            {"name": name, "lesions": _lesion_list(found, geometry)} for name, found in experts.items()
+        ]
+    return document
+
+
+def _lesion_list(lesions: Sequence[Tracklet], geometry: Geometry) -> list[dict[str, Any]]:
+    """Entries of lesions by falling score; ValueError as ``lesions_document``."""
+    depth = int(geometry.shape_zyx[0])
+    outside = [z for lesion in lesions for z in lesion.slices if not 0 <= z < depth]
+    if outside:
+        raise ValueError(f"slice {outside[0]} of a lesion lies outside the grid's 0..{depth - 1}")
+    ordered = sorted(lesions, key=lambda lesion: -lesion.score)
+    extents = np.array([lesion.extent for lesion in ordered], dtype=np.float64).reshape(-1, 6)
+    in_file = np.asarray(geometry.boxes_to_file_grid(extents), dtype=np.float64).reshape(-1, 6)
+    in_lps = np.asarray(geometry.boxes_to_lps(extents), dtype=np.float64).reshape(-1, 6)
+    sizes = (extents[:, 3:] - extents[:, :3]) * np.asarray(geometry.spacing_mm, dtype=np.float64)
+    return [
+        {
+            "id": index + 1,
+            "label": lesion.label,
+            **({"expert": lesion.expert} if isinstance(lesion, ExpertTracklet) else {}),
+            "score": _rounded([lesion.score], _SCORE_DIGITS)[0],
+            "box_voxel": _rounded(in_file[index], _MM_DIGITS),
+            "box_lps_mm": _rounded(in_lps[index], _MM_DIGITS),
+            "centre_lps_mm": _rounded((in_lps[index, :3] + in_lps[index, 3:]) / 2, _MM_DIGITS),
+            "size_mm": _rounded(sizes[index], _MM_DIGITS),
+            "key_slice": lesion.key_slice,
+            "slices": [
+                {
+                    "axial_slice": z,
+                    "slice_number": z + int(geometry.first_slice_number),
+                    "box": _rounded(box, _MM_DIGITS),
+                    "score": _rounded([score], _SCORE_DIGITS)[0],
+                }
+                for z, box, score in zip(lesion.slices, lesion.boxes, lesion.scores)
+            ],
+        }
+        for index, lesion in enumerate(ordered)
+    ]
 
 
 def write_lesions_json(document: dict[str, Any], path: Path) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -24,7 +24,8 @@ class WholeVolumeInferer(Inferer):
 
     The slab around every original slice is looked at, its neighbours interpolated, so boxes need no mapping in z.
     ``streaming`` encodes each distinct three-slice image once and only fuses per slab; ``naive`` pushes every slab
-    through the whole network (any detector of the project; the reference the streaming way is tested against).
+    through the whole network (any detector of the project; the reference the streaming way is tested against). A
+    detector that does not expose the two halves (``slice_features`` and ``detect``) is always run the naive way.
 
     Args:
         linker: makes 3D lesions of per-slice detections (see ``lesion_app.tracking``).
@@ -90,8 +91,13 @@ class WholeVolumeInferer(Inferer):
         slices = self.num_slices or getattr(network, "num_slices", None)
         if slices is None:
             raise ValueError("this network does not tell how many slices a slab has: give the inferer num_slices")
-        plan = plan_windows(volume.shape[0], float(item["spacing_mm"][2]), slices // 3, self.interval_mm)
-        detect = self._streaming if self.mode == "streaming" else self._naive
+        if slices != 1 and slices % 6 != 3:
+            raise ValueError(f"num_slices must be 1 or an odd multiple of 3, got {slices}")
+        plan = plan_windows(volume.shape[0], float(item["spacing_mm"][2]), max(1, slices // 3), self.interval_mm)
+        if slices == 1:  # images of the key slice alone
+            plan = replace(plan, image_slices=plan.image_slices[:, 1:2])
+        halves = hasattr(network, "slice_features") and hasattr(network, "detect")
+        detect = self._streaming if self.mode == "streaming" and halves else self._naive
         found = [{k: v.cpu() for k, v in d.items()} for d in detect(volume, plan, network, device)]
         for d in found:
             d["boxes"] = item["view"].invert(d["boxes"])
