@@ -15,7 +15,7 @@ from lesion_app.data.complete_annotations import complete_records, read_complete
 from lesion_app.data.deeplesion import LABEL_TABLE, NoisyRule, deeplesion_records, keep_imaged, series_slices
 from lesion_app.data.deeplesion_csv import read_deeplesion_csv
 from lesion_app.data.record import Record, validate_record
-from lesion_app.data.truth import attach_truth, label_completely, read_truth
+from lesion_app.data.truth import attach_extents, attach_truth, label_completely, read_truth
 from lesion_app.errors import InputError
 
 DATALIST = "datalist.json"
@@ -131,6 +131,8 @@ def prepare_deeplesion(
         lesions = read_truth(files["truth"])
         for records in splits.values():
             attach_truth(records, lesions)
+        for split in ("validation", "test"):  # DeepLesion's training lesions are marked in 2D, and so are the phantom's
+            attach_extents(splits[split], lesions)
         if labels != "partial":
             label_completely(splits["training"], lesions, _WHERE[labels])
 

@@ -54,6 +54,33 @@ def attach_truth(records: list[Record], truth: Truth) -> None:
         record["truth"] = [TruthBox(slice=int(number), box=box) for (number, _), box in zip(places, boxes)]
 
 
+def attach_extents(records: list[Record], truth: Truth) -> None:
+    """Give every lesion that ``truth`` knows its 3D ``extent``, the box around its boxes on all of its slices.
+
+    These boxes are padded as the 2D ones are, so that a detector taught with the latter is judged by like boxes (LENS's
+    IoBB divides by the box found). A lesion is known by slice and box, to one px.
+    """
+    for record in records:
+        lesions = truth.get(record["id"], {"lesions": []})["lesions"]
+        marked = [a for a in record["annotations"] if a["kind"] == "lesion" and "extent" not in a]
+        if not lesions or not marked:
+            continue
+        keys = _clipped([lesion["key_box"] for lesion in lesions], record)
+        at = np.array([(1e6 * lesion["key_slice"], *box) for lesion, box in zip(lesions, keys)], dtype=np.float64)
+        own = np.array([(1e6 * a["slice"], *a["box"]) for a in marked], dtype=np.float64)
+        apart = np.abs(own[:, None] - at[None]).max(axis=-1)
+        for annotation, row in zip(marked, apart):
+            if row.min() <= 1:
+                annotation["extent"] = _around(lesions[int(row.argmin())]["slice_boxes"], record)
+
+
+def _around(slice_boxes: dict[str, Any], record: Record) -> list[float]:
+    boxes = np.array(_clipped(list(slice_boxes.values()), record))
+    numbers = [int(number) for number in slice_boxes]
+    (x1, y1), (x2, y2) = boxes[:, :2].min(axis=0).tolist(), boxes[:, 2:].max(axis=0).tolist()
+    return [x1, y1, float(min(numbers)), x2, y2, float(max(numbers) + 1)]
+
+
 def label_completely(
     records: list[Record], truth: Truth, where: Literal["key", "key-slices", "labelled-slices"] = "key"
 ) -> None:

@@ -49,25 +49,26 @@ class Evaluation:
     def run(self) -> dict[str, Any]:
         """Evaluate, write the files, print the table; returns what ``evaluation.json`` holds."""
         curves: dict[str, FrocCurve] = {}
-        document: dict[str, Any] = {**self.facts, "metric": "P3D IoU >= 0.5", "models": {}}
+        criterion = next(iter(self.models.values())).metric.criterion
+        document: dict[str, Any] = {**self.facts, "metric": criterion, "models": {}}
         for name, model in self.models.items():
             model.evaluator.run()  # type: ignore[call-arg]
             assert model.metric.curve is not None  # set when the evaluator's epoch ended
             curves[name] = model.metric.curve
-            document["models"][name] = figures(model.metric.curve, model.metric.by_size)
+            document["models"][name] = figures(model.metric.curve, model.metric.by_size, model.metric.ap_name)
         path = self.output_dir / "evaluation.json"
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(document, indent=1) + "\n")
         plot = plot_froc(curves, self.output_dir / "froc.png")
-        print_table(document["models"])
+        print_table(document["models"], criterion)
         logger.info("wrote %s and %s", path, plot)
         return document
 
 
-def figures(curve: FrocCurve, by_size: Mapping[str, FrocCurve]) -> dict[str, Any]:
-    """Plain numbers of a curve, as stored in ``evaluation.json``."""
+def figures(curve: FrocCurve, by_size: Mapping[str, FrocCurve], ap_name: str = "p3d_ap") -> dict[str, Any]:
+    """Plain numbers of a curve, as stored in ``evaluation.json``; its average precision is called ``ap_name``."""
     found = {
-        "p3d_ap": curve.average_precision,
+        ap_name: curve.average_precision,
         "average_sensitivity": curve.average_sensitivity,
         "sensitivity": {f"{fp:g}": float(s) for fp, s in zip(FROC_FPS, curve.sensitivity_at(FROC_FPS))},
         "lesions": curve.n_truth,
@@ -75,7 +76,7 @@ def figures(curve: FrocCurve, by_size: Mapping[str, FrocCurve]) -> dict[str, Any
         "by_size": {
             name: {
                 "lesions": part.n_truth,
-                "p3d_ap": part.average_precision,
+                ap_name: part.average_precision,
                 "average_sensitivity": part.average_sensitivity,
             }
             for name, part in by_size.items()
@@ -86,10 +87,13 @@ def figures(curve: FrocCurve, by_size: Mapping[str, FrocCurve]) -> dict[str, Any
     return {k: (v if not isinstance(v, np.generic) else v.item()) for k, v in found.items()}
 
 
-def print_table(models: Mapping[str, Mapping[str, Any]], console: Console | None = None) -> None:
+def print_table(
+    models: Mapping[str, Mapping[str, Any]], criterion: str = "P3D IoU >= 0.5", console: Console | None = None
+) -> None:
     """Print AP and sensitivities of every model as one table, in per cent."""
     first = next(iter(models.values()))
-    table = Table(title=f"P3D IoU >= 0.5 on {first['sub_volumes']} sub-volumes, {first['lesions']} lesions (per cent)")
+    ap_name = next(key for key in first if key.endswith("_ap"))
+    table = Table(title=f"{criterion} on {first['sub_volumes']} sub-volumes, {first['lesions']} lesions (per cent)")
     table.add_column("model")
     table.add_column("AP", justify="right", style="bold")
     table.add_column("avg.\nsens.", justify="right")
@@ -97,5 +101,5 @@ def print_table(models: Mapping[str, Mapping[str, Any]], console: Console | None
         table.add_column(f"{fp:g}\nFP", justify="right")
     for name, found in models.items():
         sensitivities = [f"{100 * found['sensitivity'][f'{fp:g}']:.1f}" for fp in FROC_FPS[:7]]
-        table.add_row(name, f"{100 * found['p3d_ap']:.1f}", f"{100 * found['average_sensitivity']:.1f}", *sensitivities)
+        table.add_row(name, f"{100 * found[ap_name]:.1f}", f"{100 * found['average_sensitivity']:.1f}", *sensitivities)
     (console or Console()).print(table)

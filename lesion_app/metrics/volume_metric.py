@@ -45,7 +45,13 @@ class LesionMetric(Metric):
         ValueError: from ``update`` when the two sides differ in length or a volume comes twice in an epoch; from
             ``compute`` when two processes saw the same volume.
         ignite.exceptions.NotComputableError: from ``compute`` without any volume.
+
+    Attributes:
+        criterion: what a hit is, in words.
+        ap_name: what the average precision is called in ``evaluation.json``.
     """
+
+    ap_name = "p3d_ap"
 
     def __init__(
         self,
@@ -64,6 +70,7 @@ class LesionMetric(Metric):
         self.box_padding_px = box_padding_px
         self.curve: FrocCurve | None = None
         self.by_size: dict[str, FrocCurve] = {}
+        self.criterion = f"P3D IoU >= {iou_threshold:g}"
         self._volumes: dict[str, _Volume] = {}
         # A batch is lists of lists, which Ignite would otherwise take for tensors to be fed one by one.
         super().__init__(output_transform, device=device, skip_unrolling=True)

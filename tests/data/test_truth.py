@@ -8,7 +8,7 @@ import json
 import pytest
 
 from lesion_app.data.record import validate_record
-from lesion_app.data.truth import attach_truth, label_completely, read_truth
+from lesion_app.data.truth import attach_extents, attach_truth, label_completely, read_truth
 from lesion_app.errors import InputError
 
 NAME = "000001_01_01_001-012"
@@ -138,3 +138,15 @@ def test_lesion_on_another_lesions_key_slice_is_labelled_there_too(truth, record
     label_completely([record], truth, "key-slices")
     lesions = [(a["slice"], a["box"][0]) for a in record["annotations"] if a["kind"] == "lesion"]
     assert lesions == [(5, 100.0), (9, 104.0), (9, 1.0)]
+
+
+def test_extents_go_around_all_boxes_of_a_lesion(record, truth):
+    record["annotations"] = [
+        {"slice": 5, "box": [100.25, 50, 120, 80], "label": 1, "kind": "lesion", "lesion_type": -1, "noisy": False},
+        {"slice": 6, "box": [100, 50, 120, 80], "label": 1, "kind": "lesion", "lesion_type": -1, "noisy": False},
+    ]
+    truth[NAME]["lesions"][0]["slice_boxes"]["7"] = [90, 60, 110, 90]
+    attach_extents([record], truth)
+    assert record["annotations"][0]["extent"] == [90, 51, 5, 119, 90, 8]
+    assert "extent" not in record["annotations"][1]  # no lesion has that key slice
+    validate_record(record)

@@ -54,7 +54,7 @@ def test_each_model_gets_its_figures_in_the_file_and_a_curve_in_the_plot(tmp_pat
 def test_table_fits_a_terminal_of_eighty_columns(tmp_path: Path) -> None:
     document = Evaluation({"teacher": model([tracklet(3, (10, 10, 40, 40), 0.9)])}, tmp_path).run()
     output = io.StringIO()
-    print_table(document["models"], Console(file=output, width=80))
+    print_table(document["models"], console=Console(file=output, width=80))
     text = output.getvalue()
     assert "…" not in text
     assert "teacher" in text

@@ -1,0 +1,77 @@
+"""How large the study is: phantom collections, overlays and the second opinion's size at the scales."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_THIN = {
+    "size": 256,
+    "z_spacings": (5.0,),
+    "thickness_mm": (50.0, 60.0),
+    "lesions_per_volume": (5, 9),
+    "conspicuity_hu": 150.0,
+}
+# A patch of 60 x 60 x 40 mm and a quarter of ResNet-18's width: seconds instead of minutes an epoch on a CPU.
+_SMALL_OPINION = {
+    "fpr_patch#num_slices": 8,
+    "fpr_patch#interval_mm": 5.0,
+    "fpr_patch#size_px": 48,
+    "fpr_patch#pixel_mm": 1.25,
+    "fpr_network_def#hu_min": -250,
+    "fpr_network_def#hu_max": 450,
+    "fpr_network_def#width": 16,
+    "fpr_network_def#pretrained": False,
+}
+
+SCALES: dict[str, dict[str, Any]] = {
+    "cpu": {
+        "training": ["train", "demo", "lens_train", "lens_demo", "lens_study_cpu"],
+        "inference": ["demo_inference", "lens_inference", "lens_demo", "lens_study_cpu"],
+        "patients": {"deeplesion": 130, "luna16": 40, "lits": 40, "nih-ln": 40},
+        "split": (0.54, 0.08, 0.38),
+        "phantom": _THIN,
+        "embedding": {
+            "embedding_iterations": 300,
+            "embedding_crop#interval_mm": 5.0,
+            "num_workers": 0,
+        },
+        "second_opinion": {
+            **_SMALL_OPINION,
+            "fpr_learning_rate": 0.001,
+            "num_workers": 0,
+        },
+        "online": {"ema_decay": 0.995, "mining_start_iteration": 300},
+        "false_share": 0.05,
+    },
+    "gpu": {
+        "training": ["train", "lens_train"],
+        "inference": ["lens_inference"],
+        "patients": {"deeplesion": 800, "luna16": 200, "lits": 130, "nih-ln": 170},
+        "split": (0.7, 0.06, 0.24),
+        "phantom": {},
+        "embedding": {},
+        "second_opinion": {"fpr_pretrained": False},
+        "online": {},
+        "false_share": 0.05,
+    },
+    "tiny": {
+        "training": ["train", "demo", "lens_train", "lens_demo", "lens_study_cpu"],
+        "inference": ["demo_inference", "lens_inference", "lens_demo", "lens_study_cpu"],
+        "patients": {"deeplesion": 12, "luna16": 3, "lits": 3, "nih-ln": 4},
+        "split": (0.4, 0.2, 0.4),
+        "phantom": {**_THIN, "size": 160},
+        "shared": {"epochs": 2, "epoch_length": 6, "val_interval": 1, "max_size_px": 160, "lr_milestones": [1]},
+        "embedding": {"embedding_iterations": 4, "embedding_batch_size": 8, "num_workers": 0},
+        "second_opinion": {
+            **_SMALL_OPINION,
+            "fpr_network_def#width": 8,
+            "fpr_epochs": 1,
+            "fpr_lr_milestones": [1],
+            "fpr_epoch_length": 2,
+            "fpr_min_candidate_score": 0.0,
+            "num_workers": 0,
+        },
+        "online": {"ema_decay": 0.9, "mining_start_iteration": 2},
+        "false_share": 0.05,
+    },
+}
