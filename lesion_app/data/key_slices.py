@@ -11,7 +11,7 @@ from lesion_app.errors import InputError
 
 _CARRIED = ("image", "id", "series_id", "patient_id", "spacing_mm", "slices")
 MinedUse = Literal["leave", "add", "ignore"]
-Joined = Literal["labelled", "mined", "all"]
+Joined = Literal["labelled", "reviewed", "mined", "all"]
 
 
 def key_slice_items(
@@ -21,7 +21,7 @@ def key_slice_items(
 
     Each item carries ``image, id, series_id, patient_id, spacing_mm, slices`` of its record, ``slice`` (file
     number), ``boxes`` N x 4 and ``labels`` N, ``ignore`` M x 4, ``negatives`` L x 4 where there are any, ``lesions`` N
-    (number of the 3D lesion within the record, or None) where boxes have one,
+    (number of the 3D lesion within the record, or None) where boxes have one, ``mask_folder`` where there are masks,
     and, where the record's truth is known, ``truth_boxes`` K x 4: every lesion on that slice, to measure mining with.
     Boxes are lists of (x1, y1, x2, y2) px, 0-based half-open.
 
@@ -29,7 +29,8 @@ def key_slice_items(
         records: of one split.
         mined: what becomes of ``mined`` annotations on these slices: left out (online mining finds its own), added
             to the boxes (offline mining), or ignored.
-        join: which slices join in beside the ``labelled`` ones: those with a ``mined`` box, or ``all`` slices of the
+        join: which slices join in beside the ``labelled`` ones: those ``reviewed`` by a reader (one on which every find
+            was rejected is trained on as well, without boxes), those with a ``mined`` box, or ``all`` slices of the
             sub-volumes, with whatever stands on them or nothing (LENS, Table III, "+ Unlabeled"; a slice whose
             ``boxes`` are empty is a negative one, in which the ``ignore`` regions are not looked at).
 
@@ -40,7 +41,7 @@ def key_slice_items(
         raise InputError(f"mined annotations are to be '{mined}'; expected one of {', '.join(get_args(MinedUse))}")
     if join not in get_args(Joined):
         raise InputError(f"the slices to train on are '{join}'; expected one of {', '.join(get_args(Joined))}")
-    wanted = {"lesion"} if join == "labelled" else {"lesion", "mined"}
+    wanted = {"lesion", "mined"} if join == "mined" else {"lesion"}
     positive = {"lesion", "mined"} if mined == "add" else {"lesion"}
     ignored = {"ignore", "mined"} if mined == "ignore" else {"ignore"}
     items: list[dict[str, Any]] = []
@@ -48,13 +49,19 @@ def key_slice_items(
         by_slice: dict[int, list[Annotation]] = {}
         for a in record["annotations"]:
             by_slice.setdefault(a["slice"], []).append(a)
-        numbers: Iterable[int] = sorted(n for n, here in by_slice.items() if any(a["kind"] in wanted for a in here))
+        numbers: Iterable[int] = sorted(
+            n
+            for n, here in by_slice.items()
+            if any(a["kind"] in wanted or (join == "reviewed" and _is_answered(a)) for a in here)
+        )
         if join == "all":
             numbers = range(record["slices"][0], record["slices"][1] + 1)
         for number in numbers:
             here = by_slice.get(number, [])
             item = _carried(record, _CARRIED)
             item["slice"] = number
+            if "masks" in record:
+                item["mask_folder"] = record["masks"]
             item["boxes"] = [list(a["box"]) for a in here if a["kind"] in positive]
             item["labels"] = [a["label"] for a in here if a["kind"] in positive]
             item["ignore"] = [list(a["box"]) for a in here if a["kind"] in ignored]
@@ -91,6 +98,12 @@ def volume_items(records: Sequence[Record]) -> list[dict[str, Any]]:
             annotations.append(entry)
         items.append({**_carried(record, (*_CARRIED, "size")), "annotations": annotations})
     return items
+
+
+def _is_answered(annotation: Annotation) -> bool:
+    """Whether a reader said what the box is; "unknown" is no answer."""
+    reviews = annotation.get("reviews", [])
+    return bool(reviews) and reviews[-1]["verdict"] != "unknown"
 
 
 def _one_a_lesion(annotations: Sequence[Annotation]) -> list[Annotation]:

@@ -12,10 +12,29 @@ from lesion_app.errors import InputError
 Kind = Literal["lesion", "ignore", "mined", "negative"]
 KINDS: tuple[str, ...] = get_args(Kind)
 UNKNOWN_TYPE = -1
+Verdict = Literal["confirmed", "rejected", "unknown"]
+VERDICTS: tuple[str, ...] = get_args(Verdict)
 
 # How a mined box was found (LENS, section V); a cross-dataset one names the expert that found it.
 _ORIGIN = re.compile(r"cross-slice|intra-patient|cross-dataset:[A-Za-z0-9][\w.-]*")
 _SUB_VOLUME = re.compile(r"(?P<series>\w[\w-]*)_(?P<low>\d+)-(?P<high>\d+)")
+
+
+class Sighting(TypedDict):
+    """That a model found a box: which ``model`` (a name or the SHA-256 of its weights) and with which ``score``."""
+
+    model: str
+    score: float
+
+
+class Review(TypedDict):
+    """A reader's answer on a found box: the ``verdict``, ``by`` whom, when (``at``, ISO 8601 with time zone), and the
+    version of the ``model`` whose find was looked at (empty when unknown)."""
+
+    verdict: Verdict
+    by: str
+    at: str
+    model: str
 
 
 class _AnnotationRequired(TypedDict):
@@ -38,11 +57,15 @@ class Annotation(_AnnotationRequired, total=False):
     half-open (x1, y1, z1, x2, y2, z2), z in file numbers, z2 = last slice + 1. ``lesion`` (0, 1, ...) is given where
     one lesion has boxes on several slices: equal numbers in one record are one 3D lesion. ``origin`` says how a box
     came to be when no reader marked it: ``cross-slice``, ``intra-patient``, or ``cross-dataset:<expert>``.
+    ``sightings`` are the models that found it with their scores, oldest first; ``reviews`` what readers answered, the
+    last one rules and the others stay.
     """
 
     extent: list[float]
     lesion: int
     origin: str
+    sightings: list[Sighting]
+    reviews: list[Review]
 
 
 class TruthBox(TypedDict):
@@ -70,10 +93,14 @@ class Record(_RecordRequired, total=False):
     ``id`` names it (``000001_01_01_103-115``), ``image`` is the folder of slices relative to the data
     set's root, ``spacing_mm`` is (x, y, z), ``size`` is (width, height) in px, ``slices`` the first and
     last file number, both inclusive. ``truth`` holds every lesion on every slice where that is known
-    (phantom): it measures mining and is never trained on.
+    (phantom): it measures mining and is never trained on. ``masks`` is the folder of the lesions' masks, relative to
+    the data set's root: ``<NNN>.png`` for every slice with a lesion, pixels holding the annotations' ``lesion`` + 1;
+    ``mask`` is the one of a 2D image.
     """
 
     truth: list[TruthBox]
+    masks: str
+    mask: str
 
 
 class SubVolumeName(NamedTuple):
@@ -161,6 +188,27 @@ def _annotation_fault(entry: Any, record: Mapping[str, Any]) -> str:
     origin = entry.get("origin", "cross-slice")
     if not isinstance(origin, str) or not _ORIGIN.fullmatch(origin):
         return f"origin is {origin!r}, expected cross-slice, intra-patient or cross-dataset:<expert>"
+    return _sighting_fault(entry.get("sightings", [])) or _review_fault(entry.get("reviews", []))
+
+
+def _sighting_fault(sightings: Any) -> str:
+    """What is wrong with the list of sightings, or an empty text."""
+    for one in sightings if isinstance(sightings, list) else [sightings]:
+        score = one.get("score") if isinstance(one, Mapping) else None
+        if not isinstance(one, Mapping) or not isinstance(one.get("model"), str):
+            return f"a sighting is {one!r}, expected {{model, score}}"
+        if not _numbers([score], 1) or not 0 <= score <= 1:  # type: ignore[operator]
+            return f"a sighting has score {score!r}, expected a number from 0 to 1"
+    return ""
+
+
+def _review_fault(reviews: Any) -> str:
+    """What is wrong with the list of reviews, or an empty text."""
+    for one in reviews if isinstance(reviews, list) else [reviews]:
+        if not isinstance(one, Mapping) or not all(isinstance(one.get(key), str) for key in ("by", "at", "model")):
+            return "a review lacks by, at or model, expected {verdict, by, at, model}, all texts"
+        if one.get("verdict") not in VERDICTS:
+            return f"a review has verdict {one.get('verdict')!r}, expected {', '.join(VERDICTS)}"
     return ""
 
 

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from ignite.engine import Engine, Events
-from torch import Tensor
 from torchvision.ops import clip_boxes_to_image
 
+from lesion_app.boxes.overlap import box_iobb
 from lesion_app.data.datalist import SPLITS, load_records, write_datalist
 from lesion_app.data.record import UNKNOWN_TYPE, Annotation, Record
 from lesion_app.errors import InputError
 from lesion_app.handlers.mean_teacher import mining_figures
+from lesion_app.inferers.lesions_json import sha256_of
 from lesion_app.mining.selection import Detections, select_mined
+from lesion_app.mining.sightings import Find, enter_sightings, sighting
 
 logger = logging.getLogger("lesion_app.mining")
+_IGNORE_IOBB = 0.5  # as select_mined's
+_TOLD = ("mined_right", "mined_boxes", "hidden_lesions")
 
 
 class MinedDatalist:
@@ -32,12 +38,18 @@ class MinedDatalist:
     * ``negative``: where the items looked through are labelled completely, a detection without a label is a false one:
       a hard negative (P- of Bai & Xia's Table I, after Lesion Harvester).
 
+    Every box keeps its ``sightings``: which model found it with which score. What an earlier round found on the same
+    place, answered by a reader or not, gains a sighting instead of a second box; nothing is added where a reader
+    rejected a find.
+
     Args:
         datalist: the datalist to add to.
         out: where the new one goes; written when the evaluator has finished.
         score_threshold: lowest score of what is added.
         gt_nms_iou: detections that overlap a label by more are that label.
         kind: ``mined`` or ``negative``.
+        weights: file of the model that looks; its SHA-256 stands in the sightings (an empty text without one).
+        same_iou: least IoU of two sightings of one find.
 
     Raises:
         ValueError: for another kind.
@@ -51,6 +63,8 @@ class MinedDatalist:
         score_threshold: float,
         gt_nms_iou: float,
         kind: Literal["mined", "negative"] = "mined",
+        weights: str | Path | None = None,
+        same_iou: float = 0.5,
     ) -> None:
         if kind not in ("mined", "negative"):
             raise ValueError(f"kind must be 'mined' or 'negative', got {kind!r}")
@@ -59,7 +73,9 @@ class MinedDatalist:
         self.score_threshold = score_threshold
         self.gt_nms_iou = gt_nms_iou
         self.kind = kind
-        self._found: list[tuple[str, int, Tensor]] = []
+        self.weights = None if weights is None else Path(weights)
+        self.same_iou = same_iou
+        self._seen: dict[str, dict[Find, bool]] = defaultdict(dict)  # record -> find -> whether it may be added
         self._figures: list[dict[str, float]] = []
 
     def attach(self, engine: Engine) -> None:
@@ -69,7 +85,7 @@ class MinedDatalist:
         engine.add_event_handler(Events.COMPLETED, self._write)
 
     def _start(self, engine: Engine) -> None:
-        self._found.clear()
+        self._seen.clear()
         self._figures.clear()
 
     def _collect(self, engine: Engine) -> None:
@@ -78,38 +94,60 @@ class MinedDatalist:
         chosen = []
         for item, prediction in zip(items, predictions):
             on_cpu: Detections = {k: prediction[k].cpu() for k in ("boxes", "scores", "labels")}  # type: ignore[assignment,literal-required]
-            found = select_mined(on_cpu, item["boxes"], self.score_threshold, self.gt_nms_iou, item["ignore"])
-            chosen.append(found)
-            for box in item["view"].invert(found["boxes"]):
-                self._found.append((item["id"], int(item["slice"]), box))
+            seen = select_mined(on_cpu, item["boxes"], self.score_threshold, self.gt_nms_iou)
+            known = torch.cat([item[key] for key in ("ignore", "negatives") if key in item])
+            free = ~(box_iobb(seen["boxes"], known.to(seen["boxes"])) >= _IGNORE_IOBB).any(dim=1)
+            chosen.append(
+                Detections(boxes=seen["boxes"][free], scores=seen["scores"][free], labels=seen["labels"][free])
+            )
+            boxes = item["view"].invert(seen["boxes"]).tolist()
+            for box, score, is_free in zip(boxes, seen["scores"].tolist(), free.tolist()):
+                self._seen[item["id"]][Find(int(item["slice"]), tuple(box), score)] = is_free
         self._figures.append(mining_figures(items, chosen))
 
     def _write(self, engine: Engine) -> None:
         content = json.loads(self.datalist.read_text(encoding="utf-8"))
         splits: dict[str, list[Record]] = {split: content.pop(split) for split in SPLITS}
         by_id = {record["id"]: record for record in splits["training"]}
-        strangers = sorted({name for name, _, _ in self._found} - set(by_id))
+        strangers = sorted(set(self._seen) - set(by_id))
         if strangers:
             raise InputError(
                 f"{self.datalist.name} has no training record {strangers[0]}, on which boxes were mined; expected the "
                 "datalist the model was trained with, so name that one"
             )
-        for name, number, box in self._found:
+        model = "" if self.weights is None else sha256_of(self.weights)
+        added = 0
+        for name, seen in self._seen.items():
             record = by_id[name]
-            height_width = (record["size"][1], record["size"][0])
-            x1, y1, x2, y2 = (round(v, 3) for v in clip_boxes_to_image(box[None], height_width)[0].tolist())
-            if x2 > x1 and y2 > y1:
-                entry = Annotation(
-                    slice=number, box=[x1, y1, x2, y2], label=1, kind=self.kind, lesion_type=UNKNOWN_TYPE, noisy=False
-                )
-                record["annotations"].append(entry)
+            inside = {clipped: free for find, free in seen.items() if (clipped := _clipped(find, record)) is not None}
+            for find in enter_sightings(record, list(inside), model, self.same_iou):
+                if inside[find]:
+                    record["annotations"].append(self._annotation(find, model))
+                    added += 1
         write_datalist(self.out, content, splits)
         load_records(self.out, "training", self.out.parent)
-        logger.info("wrote %s: %d boxes added (%s)", self.out, len(self._found), self.kind)
-        total = {name: sum(f.get(name, 0.0) for f in self._figures) for name in ("mined_right", "hidden_lesions")}
-        if self.kind == "mined" and total["hidden_lesions"] and self._found:
-            logger.info(
-                "right %.0f of %d, hidden %.0f", total["mined_right"], len(self._found), total["hidden_lesions"]
-            )
-        engine.state.metrics["boxes_added"] = float(len(self._found))
+        logger.info("wrote %s: %d boxes added (%s)", self.out, added, self.kind)
+        total = {name: sum(f.get(name, 0.0) for f in self._figures) for name in _TOLD}
+        if self.kind == "mined" and total["hidden_lesions"] and total["mined_boxes"]:
+            logger.info("right %.0f of %.0f, hidden %.0f", *(total[name] for name in _TOLD))
+        engine.state.metrics["boxes_added"] = float(added)
         engine.state.metrics["boxes_right"] = total["mined_right"]
+
+    def _annotation(self, find: Find, model: str) -> Annotation:
+        return Annotation(
+            slice=find.slice,
+            box=list(find.box),
+            label=1,
+            kind=self.kind,
+            lesion_type=UNKNOWN_TYPE,
+            noisy=False,
+            sightings=[sighting(model, find.score)],
+        )
+
+
+def _clipped(find: Find, record: Record) -> Find | None:
+    """The find within the record's image; None when nothing of it lies there."""
+    width, height = record["size"]
+    box = clip_boxes_to_image(torch.tensor([find.box], dtype=torch.float64), (height, width))[0]
+    x1, y1, x2, y2 = (round(edge, 3) for edge in box.tolist())
+    return find._replace(box=(x1, y1, x2, y2)) if x2 > x1 and y2 > y1 else None

@@ -23,6 +23,7 @@ from lesion_app.data.record import UNKNOWN_TYPE, Annotation, Kind, Record
 from lesion_app.mining.cross_dataset import uncertain_boxes
 from lesion_app.mining.cross_slice import key_slice_iou, propagate_across_slices
 from lesion_app.mining.intra_patient import LesionMatch, match_within_patients
+from lesion_app.mining.sightings import sighting
 
 CROSS_SLICE, INTRA_PATIENT, CROSS_DATASET = "cross-slice", "intra-patient", "cross-dataset"
 SliceDetections = Mapping[str, Any]
@@ -53,6 +54,7 @@ def enrich_records(
     delta: float = 0.15,
     sigma: float = 0.5,
     across_volumes_only: bool = True,
+    model: str | None = None,
 ) -> list[Record]:
     """Add mined boxes to the records of one training split.
 
@@ -71,6 +73,8 @@ def enrich_records(
         proposals: by record ``id``; records without any stay as they are.
         theta, delta, sigma: the paper's thresholds.
         across_volumes_only: see ``annotation_volumes`` of `match_within_patients`.
+        model: version of the model that found the proposals; mined boxes then tell it, with their score, in
+            ``sightings``.
 
     Returns:
         new records in the same order.
@@ -82,7 +86,7 @@ def enrich_records(
     if strangers:
         raise ValueError(f"there are proposals for {min(strangers)}, which is none of the records")
     enriched = [deepcopy(record) for record in records]
-    books = [_Book(record, proposals[record["id"]], theta) for record in enriched if record["id"] in proposals]
+    books = [_Book(record, proposals[record["id"]], theta, model) for record in enriched if record["id"] in proposals]
     for book in books:
         book.number_lesions()
         book.add_across_slices()
@@ -95,8 +99,8 @@ def enrich_records(
 class _Book:
     """One record while boxes are entered into it."""
 
-    def __init__(self, record: Record, found: Proposals, theta: float) -> None:
-        self.record, self.found, self.theta = record, found, theta
+    def __init__(self, record: Record, found: Proposals, theta: float, model: str | None = None) -> None:
+        self.record, self.found, self.theta, self.model = record, found, theta, model
         self.low = record["slices"][0]
         self.lesions = [a for a in record["annotations"] if a["kind"] == "lesion"]
         depth = record["slices"][1] - self.low + 1
@@ -121,7 +125,7 @@ class _Book:
         mined = propagate_across_slices(self.found.tracklets, self.slices, self.boxes, self.theta)
         for one in sorted(mined, key=lambda one: -one.score):
             of = self.lesions[one.annotation]
-            self._add_mined(one.slice, one.box, CROSS_SLICE, of["lesion"], of["lesion_type"])
+            self._add_mined(one.slice, one.box, one.score, CROSS_SLICE, of["lesion"], of["lesion_type"])
 
     def free_tracklets(self) -> np.ndarray:
         """Indices of the tracklets that are no annotated lesion."""
@@ -130,8 +134,8 @@ class _Book:
 
     def add_lesion(self, tracklet: int, lesion_type: int) -> None:
         number, one = self._next_number(), self.found.tracklets[tracklet]
-        for z, box in zip(one.slices, one.boxes):
-            self._add_mined(z, box, INTRA_PATIENT, number, lesion_type)
+        for z, box, score in zip(one.slices, one.boxes, one.scores):
+            self._add_mined(z, box, score, INTRA_PATIENT, number, lesion_type)
 
     def add_across_datasets(self, sigma: float) -> None:
         known: dict[int, list[list[float]]] = {}
@@ -146,17 +150,21 @@ class _Book:
                 for box in boxes[keep].tolist():
                     self._add(z, box, "ignore", f"{CROSS_DATASET}:{name}", None, UNKNOWN_TYPE)
 
-    def _add_mined(self, z: int, box: Box2D, origin: str, number: int, lesion_type: int) -> None:
+    def _add_mined(self, z: int, box: Box2D, score: float, origin: str, number: int, lesion_type: int) -> None:
         here = [a["box"] for a in self.record["annotations"] if a["slice"] == self.low + z and a["kind"] != "ignore"]
         if here and float(box_iou(_floats([box]), _floats(here)).max()) > self.theta:
             return
-        self._add(z, box, "mined", origin, number, lesion_type)
+        entry = self._add(z, box, "mined", origin, number, lesion_type)
+        if entry is not None and self.model is not None:
+            entry["sightings"] = [sighting(self.model, score)]
 
-    def _add(self, z: int, box: Sequence[float], kind: Kind, origin: str, number: int | None, lesion_type: int) -> None:
+    def _add(
+        self, z: int, box: Sequence[float], kind: Kind, origin: str, number: int | None, lesion_type: int
+    ) -> Annotation | None:
         width, height = self.record["size"]
         x1, y1, x2, y2 = (round(v, 3) for v in clip_boxes_to_image(_floats([box]), (height, width))[0].tolist())
         if x2 <= x1 or y2 <= y1:
-            return
+            return None
         entry = Annotation(
             slice=self.low + int(z),
             box=[x1, y1, x2, y2],
@@ -169,6 +177,7 @@ class _Book:
         if number is not None:
             entry["lesion"] = number
         self.record["annotations"].append(entry)
+        return entry
 
     def _next_number(self) -> int:
         return 1 + max((a["lesion"] for a in self.record["annotations"] if "lesion" in a), default=-1)

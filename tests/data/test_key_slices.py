@@ -127,7 +127,7 @@ def test_mined_and_unlabelled_slices_join_in_when_asked(record):
     by_slice = {i["slice"]: i for i in items}
     assert (by_slice[103]["boxes"], by_slice[103]["labels"], by_slice[103]["ignore"]) == ([], [], [])
     assert by_slice[114]["ignore"] == [[50.0, 5.0, 59.0, 9.0]]
-    with pytest.raises(InputError, match="labelled, mined, all"):
+    with pytest.raises(InputError, match="labelled, reviewed, mined, all"):
         key_slice_items([record], join="none")  # type: ignore[arg-type]
 
 
@@ -141,3 +141,15 @@ def test_lesion_with_boxes_on_several_slices_is_evaluated_once(record):
     ]
     (item,) = volume_items([record])
     assert [a["slice"] for a in item["annotations"]] == [7, 7, 8, 9]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "joins"), [([], False), (["unknown"], False), (["rejected"], True), (["confirmed", "unknown"], False)]
+)
+def test_slices_that_a_reader_answered_join_in_when_asked(record, verdicts, joins):
+    reviews = [{"verdict": v, "by": "a", "at": "2026-01-01T00:00:00Z", "model": ""} for v in verdicts]
+    record["annotations"][-1].update(kind="negative", reviews=reviews)
+    slices = [i["slice"] for i in key_slice_items([record], join="reviewed")]
+    assert slices == [109, 110] + [112] * joins
+    (last,) = [i for i in key_slice_items([record], join="all") if i["slice"] == 112]
+    assert (last["boxes"], last["negatives"]) == ([], [[50.0, 5.0, 59.0, 9.0]])

@@ -10,6 +10,7 @@ import pytest
 from lesion_app.data.record import parse_sub_volume, validate_record
 from lesion_app.errors import InputError
 
+REVIEW = {"verdict": "confirmed", "by": "a", "at": "2026-01-01T00:00:00Z", "model": ""}
 GOOD = {
     "id": "000001_01_01_103-115",
     "image": "Images_png/000001_01_01",
@@ -44,6 +45,12 @@ def test_mined_annotation_may_tell_its_origin_and_its_lesion(origin):
     validate_record(record)
 
 
+def test_found_annotation_may_tell_who_saw_it_and_who_answered():
+    record = copy.deepcopy(GOOD)
+    record["annotations"][0].update(sightings=[{"model": "m", "score": 1}], reviews=[REVIEW])
+    validate_record(record)
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -73,6 +80,16 @@ def test_mined_annotation_may_tell_its_origin_and_its_lesion(origin):
         (lambda r: r["annotations"][0].update(lesion_type=9), "lesion_type"),
         (lambda r: r["annotations"][0].update(noisy=1), "noisy"),
         (lambda r: r["annotations"][0].update(extent=[0, 0, 5, 9, 9, 5]), "extent"),
+        (lambda r: r["annotations"][0].update(sightings=[{"model": "m"}]), "score None"),
+        (lambda r: r["annotations"][0].update(sightings=[{"model": "m", "score": 1.5}]), "from 0 to 1"),
+        (lambda r: r["annotations"][0].update(sightings=[{"score": 0.5}]), "model, score"),
+        (lambda r: r["annotations"][0].update(sightings=7), "model, score"),
+        (
+            lambda r: r["annotations"][0].update(reviews=[{**REVIEW, "verdict": "perhaps"}]),
+            "confirmed, rejected, unknown",
+        ),
+        (lambda r: r["annotations"][0].update(reviews=[{**REVIEW, "by": None}]), "lacks by, at or model"),
+        (lambda r: r["annotations"][0].update(reviews={"verdict": "confirmed"}), "lacks by, at or model"),
         (lambda r: r["truth"][0].update(slice=2), r"truth\[0\]"),
     ],
 )

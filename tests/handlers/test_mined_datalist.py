@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 from ignite.engine import Engine
 
 from lesion_app.data.datalist import load_records, write_datalist
@@ -34,9 +35,10 @@ def datalist(tmp_path):
     return path
 
 
-def look_through(said, item, handler, name="000001_01_01_001-009"):
+def look_through(said, item, handler, name="000001_01_01_001-009", **regions):
     # teacher's px = original / 2
-    one = item([(10, 10, 20, 20)], id=name, slice=5, view=View(0.5, 0.5, 0.0, 0.0))
+    boxes = {key: torch.tensor(value, dtype=torch.float32) for key, value in regions.items()}
+    one = item([(10, 10, 20, 20)], id=name, slice=5, view=View(0.5, 0.5, 0.0, 0.0), **boxes)
 
     def step(engine, batch):
         return {"pred": [said((30, 30, 40, 40, 0.9), (10, 10, 20, 20, 0.99), (45, 40, 80, 60, 0.8), (1, 1, 9, 9, 0.3))]}
@@ -84,3 +86,48 @@ def test_scores_below_the_threshold_add_nothing(datalist, said, item):
     out = datalist.parent / "new.json"
     assert look_through(said, item, MinedDatalist(datalist, out, 1.0, 0.7)).state.metrics["boxes_added"] == 0
     assert len(load_records(out, "training", out.parent)[0]["annotations"]) == 1
+
+
+def finds(path):
+    (found,) = load_records(path, "training", path.parent)
+    return [(a["kind"], [s["score"] for s in a["sightings"]]) for a in found["annotations"] if "sightings" in a]
+
+
+def test_every_box_tells_which_model_found_it_with_which_score(datalist, said, item, tmp_path):
+    weights = tmp_path / "model.pt"
+    weights.write_bytes(b"abc")
+    out = tmp_path / "new.json"
+    look_through(said, item, MinedDatalist(datalist, out, 0.5, 0.7, weights=weights))
+    (found,) = load_records(out, "training", tmp_path)
+    sightings = [a["sightings"] for a in found["annotations"] if a["kind"] == "mined"]
+    abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert sightings == [[{"model": abc, "score": 0.9}], [{"model": abc, "score": 0.8}]]
+
+
+def test_second_round_adds_sightings_to_what_the_first_one_found(datalist, said, item, tmp_path):
+    first, second = tmp_path / "first.json", tmp_path / "second.json"
+    look_through(said, item, MinedDatalist(datalist, first, 0.5, 0.7))
+    (tmp_path / "model.pt").write_bytes(b"abc")
+    engine = look_through(said, item, MinedDatalist(first, second, 0.5, 0.7, weights=tmp_path / "model.pt"))
+    assert finds(second) == [("mined", [0.9, 0.9]), ("mined", [0.8, 0.8])]
+    assert engine.state.metrics["boxes_added"] == 0
+
+
+@pytest.mark.parametrize("kind", ["negative", "ignore"])
+def test_find_that_a_reader_answered_is_seen_again_and_not_added_again(datalist, said, item, tmp_path, kind):
+    first, second = tmp_path / "first.json", tmp_path / "second.json"
+    look_through(said, item, MinedDatalist(datalist, first, 0.5, 0.7))
+    content = json.loads(first.read_text())
+    for annotation in content["training"][0]["annotations"][1:]:
+        annotation["kind"] = kind
+    first.write_text(json.dumps(content))
+    region = {"negatives" if kind == "negative" else "ignore": [(30, 30, 40, 40), (45, 40, 64, 50)]}
+    engine = look_through(said, item, MinedDatalist(first, second, 0.5, 0.7), **region)
+    assert [named for named, _ in finds(second)] == [kind, kind]
+    assert engine.state.metrics["boxes_added"] == 0
+
+
+def test_nothing_is_added_in_an_ignored_region_of_the_labels(datalist, said, item, tmp_path):
+    out = tmp_path / "new.json"
+    look_through(said, item, MinedDatalist(datalist, out, 0.5, 0.7), ignore=[(28, 28, 42, 42)])
+    assert finds(out) == [("mined", [0.8])]

@@ -59,6 +59,16 @@ def test_boxes_of_a_marked_lesion_join_its_number():
     validate_record(after)
 
 
+def test_mined_boxes_tell_their_score_when_the_model_is_named():
+    before = record("000001_01_01_005-008", (6, A, "lesion"))
+    found = {before["id"]: Proposals([Tracklet((0, 1), (tuple(A), tuple(A)), (0.3, 0.8))])}
+    (after,) = enrich_records([before], found, model="m")
+    assert [a["sightings"] for a in after["annotations"] if a["kind"] == "mined"] == [[{"model": "m", "score": 0.3}]]
+    validate_record(after)
+    (untold,) = enrich_records([before], found)
+    assert all("sightings" not in a for a in untold["annotations"])
+
+
 def test_tracklets_like_a_lesion_of_another_scan_become_new_lesions():
     first, second = record("000001_01_01_005-008", (6, A, "lesion")), record("000001_02_01_005-008", (5, C, "lesion"))
     found = {
