@@ -54,6 +54,19 @@ def config_paths(bundle: Path, names: Sequence[str | Path]) -> list[str]:
     return paths
 
 
+def evaluation_configs(overlays: Sequence[str | Path], bundle: str | Path | None = None) -> list[str | Path]:
+    """Configs of an evaluation: ``train.json``, the overlays, and ``evaluate.json`` unless one of them is its like.
+
+    An overlay that brings the key ``evaluating`` (``typed_evaluate``, ``toy_evaluate``) is an evaluation of its own.
+
+    Raises:
+        InputError: as `config_paths`.
+    """
+    paths = config_paths(find_bundle(bundle), overlays)
+    own = any("evaluating" in json.loads(Path(path).read_text()) for path in paths)
+    return ["train.json", *overlays, *([] if own else ["evaluate.json"])]
+
+
 def run_bundle(
     configs: Sequence[str | Path],
     overrides: dict[str, Any] | None = None,

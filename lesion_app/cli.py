@@ -12,12 +12,18 @@ import typer
 from rich.console import Console
 
 from lesion_app import __version__
+from lesion_app.anchors_command import anchors
 from lesion_app.clinical.node.command import requeue, serve
 from lesion_app.clinical.report_command import report
 from lesion_app.data.inserted_command import insert_lesions_command
+from lesion_app.data.lidc_command import prepare_lidc_command
 from lesion_app.data.prepare_command import prepare_volumes_command, print_prepared, write_collection_verb
+from lesion_app.data.toy_command import toy_command
+from lesion_app.data.typed_command import prepare_typed_command
 from lesion_app.errors import InputError
 from lesion_app.export_command import export
+from lesion_app.labeling.review_command import review
+from lesion_app.mining_command import mine
 from lesion_app.number_list import parse_numbers
 
 app = typer.Typer(
@@ -28,13 +34,16 @@ app = typer.Typer(
 )
 prepare_app = typer.Typer(no_args_is_help=True, help="Turn a public data set into a datalist for training.")
 app.add_typer(prepare_app, name="prepare")
-for verb in (report, serve, requeue, export):
+for verb in (report, serve, requeue, export, mine, anchors, review):
     app.command()(verb)
 app.command("insert")(insert_lesions_command)
+app.command("toy")(toy_command)
 for kind, name in (("luna16", "LUNA16"), ("lits", "LiTS"), ("nih-ln", "TCIA's CT Lymph Nodes")):
     prepare_app.command(kind, help=f"Turn {name} into DeepLesion's slices and write datalist.json.")(
         prepare_volumes_command(kind)
     )
+prepare_app.command("lidc")(prepare_lidc_command)
+prepare_app.command("typed")(prepare_typed_command)
 console = Console(soft_wrap=True)
 
 ConfigOption = Annotated[
@@ -204,13 +213,13 @@ def evaluate(
     overrides: SetOption = None,
     bundle: BundleOption = None,
 ) -> None:
-    """Evaluate models/model.pt on the test split (the bundle's evaluate.json)."""
-    from lesion_app.bundle_run import run_bundle
+    """Evaluate models/model.pt on the test split (the bundle's evaluate.json, or an overlay that evaluates itself)."""
+    from lesion_app.bundle_run import evaluation_configs, run_bundle
 
-    configs = ["train.json", *(config or []), "evaluate.json"]
-    parser = run_bundle(configs, parse_overrides(overrides), bundle=bundle)
-    folder = parser.get_parsed_content("output_dir")
-    console.print(f"wrote {folder}/evaluation.json and {folder}/froc.png")
+    parser = run_bundle(evaluation_configs(config or [], bundle), parse_overrides(overrides), bundle=bundle)
+    folder = Path(parser.get_parsed_content("output_dir"))
+    written = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".png", ".md", ".csv"))
+    console.print(f"wrote {', '.join(map(str, written))}")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""LUNA16, LiTS and NIH lymph nodes -> DeepLesion's slices and ``datalist.json``: one training path for all data sets.
+"""LUNA16, LiTS, NIH lymph nodes and LIDC-IDRI -> DeepLesion's slices and ``datalist.json``: one training path for all.
 
 Their boxes stand on every slice that a lesion touches, numbered by lesion, as LENS trains on 3D annotations by drawing
 one slice a lesion and epoch (Yan et al., IEEE TMI 40(10), 2021, section VI-D). Its splits of these sets are random,
@@ -11,14 +11,12 @@ import glob
 import multiprocessing
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar, get_args
-
-import numpy as np
+from typing import Any, Literal, TypeVar, get_args
 
 from lesion_app.data.datalist import (
     CONVENTION,
@@ -29,9 +27,12 @@ from lesion_app.data.datalist import (
     write_datalist,
 )
 from lesion_app.data.deeplesion import IMAGE_FOLDER, Geometry
+from lesion_app.data.lidc import read_lidc
 from lesion_app.data.lits import read_lits
 from lesion_app.data.luna16 import read_luna16
+from lesion_app.data.mask_series import MASK_FOLDER, write_mask_series
 from lesion_app.data.nih_ln import read_nih_ln
+from lesion_app.data.patient_split import split_by_patient
 from lesion_app.data.png_series import has_png_series, write_png_series
 from lesion_app.data.record import Record, validate_record
 from lesion_app.data.truth import attach_truth, read_truth
@@ -40,15 +41,17 @@ from lesion_app.data.volume_record import record_of_case
 from lesion_app.errors import InputError
 from transforms.ct_reader import open_ct
 
-VolumeSet = Literal["luna16", "lits", "nih-ln"]
+VolumeSet = Literal["luna16", "lits", "nih-ln", "lidc"]
 TRUTH = "truth.json"
 
 
-class _Reader(Protocol):
-    def __call__(self, source: Path, *, allow_missing: bool = False) -> VolumeCases: ...
-
-
-_READERS: dict[str, _Reader] = {"luna16": read_luna16, "lits": read_lits, "nih-ln": read_nih_ln}
+# Each takes the folder, `allow_missing` and options of its own.
+_READERS: dict[str, Callable[..., VolumeCases]] = {
+    "luna16": read_luna16,
+    "lits": read_lits,
+    "nih-ln": read_nih_ln,
+    "lidc": read_lidc,
+}
 _Job = TypeVar("_Job")
 _Done = TypeVar("_Done")
 
@@ -59,10 +62,12 @@ def prepare_volumes(
     out: Path,
     *,
     validation_share: float = 0.2,
+    test_share: float = 0.0,
     seed: int = 0,
     validation_fold: int | None = None,
     padding_px: float = 0.0,
     allow_missing: bool = False,
+    reader_options: Mapping[str, Any] | None = None,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> PrepareSummary:
@@ -73,19 +78,21 @@ def prepare_volumes(
     ``source/truth.json`` (of a made-up collection) becomes ``truth`` of the records.
 
     Args:
-        kind: layout of ``source``; see `read_luna16`, `read_lits`, `read_nih_ln`.
+        kind: layout of ``source``; see `read_luna16`, `read_lits`, `read_nih_ln`, `read_lidc`.
         source: the data set as published, unpacked.
         out: folder to write to, made if need be; not ``source``.
         validation_share: share of the patients, drawn with ``seed``, that validate; 0 to below 1.
+        test_share: share of the patients that test, drawn after them; with ``validation_share`` below 1.
         seed: of that draw.
         validation_fold: the data set's own fold that validates instead of a draw (LUNA16's subsets 0 to 9).
         padding_px: added to every side of every box; 5 gives DeepLesion's boxes, 0 the lesions' own extent.
         allow_missing: leave out what is not there or cannot be read instead of failing.
+        reader_options: further arguments of the data set's reader.
         workers: processes.
         progress: called with (scans written, scans).
 
     Returns:
-        what was written; the test split is empty.
+        what was written; without ``test_share`` the test split is empty.
 
     Raises:
         InputError: see the readers; a scan or mask that cannot be read, an option out of range. Nothing is left behind.
@@ -93,14 +100,19 @@ def prepare_volumes(
     source, out = Path(source), Path(out)
     if kind not in get_args(VolumeSet):
         raise InputError(f"The data set asked for is '{kind}'; expected one of {', '.join(get_args(VolumeSet))}.")
-    if not 0 <= validation_share < 1 or workers < 1 or seed < 0 or not 0 <= padding_px < 1000:
+    if min(validation_share, test_share) < 0 or validation_share + test_share >= 1:
         raise InputError(
-            f"validation share {validation_share}, padding {padding_px} px, seed {seed} and {workers} workers were "
-            "given; expected a share from 0 to below 1, a padding and a seed from 0, and at least one worker."
+            f"validation share {validation_share} and test share {test_share} were given; expected shares from 0 whose "
+            "sum is below 1."
+        )
+    if workers < 1 or seed < 0 or not 0 <= padding_px < 1000:
+        raise InputError(
+            f"padding {padding_px} px, seed {seed} and {workers} workers were given; expected a padding and a seed "
+            "from 0, and at least one worker."
         )
     if out.resolve() == source.resolve():
         raise InputError("The folder to write to is the data set's own; name another one.")
-    listed = _READERS[kind](source, allow_missing=allow_missing)
+    listed = _READERS[kind](source, allow_missing=allow_missing, **(reader_options or {}))
     warnings = list(listed.warnings)
     read = [_ReadJob(case, kind, padding_px, allow_missing) for case in listed.cases]
     outcomes = list(_mapped(_read_case, read, workers))
@@ -114,14 +126,16 @@ def prepare_volumes(
         attach_truth(records, read_truth(source / TRUTH))
         sources["truth"] = TRUTH
         warnings.append(f"{TRUTH} was found beside the data and used.")
-    splits = _split([case for case, _ in kept], records, validation_share, seed, validation_fold)
+    cases = [case for case, _ in kept]
+    splits = split_by_patient(cases, records, validation_share, test_share, seed, validation_fold)
     warnings += [f"The {split} split is empty." for split in SPLITS[:2] if not splits[split]]
     for record in records:
         validate_record(record)
 
     resumed = not (out / DATALIST).exists()
     jobs = [
-        _WriteJob(case, out / record["image"], record["slices"][1], allow_missing, resumed) for case, record in kept
+        _WriteJob(case, out / record["image"], record["slices"][1], allow_missing, resumed, _masks(record, out))
+        for case, record in kept
     ]
     with _taking_back(jobs, out):
         faults = []
@@ -164,6 +178,7 @@ class _WriteJob:
     slices: int
     allow_missing: bool
     resumed: bool
+    masks: Path | None
 
 
 def _read_case(job: _ReadJob) -> _Read:
@@ -177,21 +192,28 @@ def _read_case(job: _ReadJob) -> _Read:
         return _Read(None, [f"could not be read and was left out ({error})"])
     depth, height, width = ct.shape
     geometry = Geometry(ct.geometry.spacing_mm, (width, height))
-    return _Read(
-        record_of_case(job.case, found.lesions, geometry, depth, job.kind, job.padding_px), found.notes + ct.notes
-    )
+    record = record_of_case(job.case, found.lesions, geometry, depth, job.kind, job.padding_px)
+    if job.case.find_mask is not None:
+        record["masks"] = f"{MASK_FOLDER}/{job.case.series_id}"
+    return _Read(record, found.notes + ct.notes)
+
+
+def _masks(record: Record, out: Path) -> Path | None:
+    return out / record["masks"] if "masks" in record else None
 
 
 def _write_case(job: _WriteJob) -> str:
     """Write the slices of one scan; the fault that kept it from being read, or an empty text."""
-    # Numbers of slices are often equal: what was written before its scan was changed is of another scan.
-    if (
-        job.resumed
-        and has_png_series(job.folder, job.slices)
-        and job.folder.stat().st_mtime >= _last_change(job.case.image)
-    ):
-        return ""
     try:
+        if job.masks is not None and job.case.find_mask is not None:
+            write_mask_series(job.case.find_mask(open_ct(job.case.image).geometry), job.masks)
+        # Numbers of slices are often equal: what was written before its scan was changed is of another scan.
+        if (
+            job.resumed
+            and has_png_series(job.folder, job.slices)
+            and job.folder.stat().st_mtime >= _last_change(job.case.image)
+        ):
+            return ""
         write_png_series(job.case.image, job.folder)
     except InputError as error:
         if not job.allow_missing:
@@ -225,29 +247,6 @@ def _mapped(work: Callable[[_Job], _Done], jobs: Iterable[_Job], workers: int) -
             raise
 
 
-def _split(
-    cases: list[VolumeCase], records: list[Record], share: float, seed: int, fold: int | None
-) -> dict[str, list[Record]]:
-    """Training and validation by patient; test stays empty."""
-    if fold is not None:
-        folds = sorted({case.fold for case in cases if case.fold is not None})
-        if fold not in folds:
-            raise InputError(
-                f"validation fold {fold} was asked for, but the data set has the folds {folds or 'of no name'}; name "
-                "one of them or draw the split"
-            )
-        held_out = {case.patient_id for case in cases if case.fold == fold}
-    else:
-        patients = sorted({case.patient_id for case in cases})
-        count = min(max(1, round(share * len(patients))), len(patients) - 1) if share > 0 else 0
-        order = np.random.default_rng(seed).permutation(len(patients))
-        held_out = {patients[i] for i in order[:count]}
-    splits: dict[str, list[Record]] = {split: [] for split in SPLITS}
-    for record in records:
-        splits["validation" if record["patient_id"] in held_out else "training"].append(record)
-    return splits
-
-
 def _counted(outcomes: list[_Read], cases: list[VolumeCase]) -> list[str]:
     """One sentence for every kind of note, with the first scan it concerns."""
     first: dict[str, str] = {}
@@ -262,8 +261,9 @@ def _counted(outcomes: list[_Read], cases: list[VolumeCase]) -> list[str]:
 @contextmanager
 def _taking_back(jobs: list[_WriteJob], out: Path) -> Iterator[None]:
     """On a user's mistake remove what this run wrote; a kill leaves whole series for the next run to go on from."""
-    fresh = [job.folder for job in jobs if not job.folder.exists()]
-    made = [folder for folder in (out / IMAGE_FOLDER, out) if not folder.exists()]
+    folders = [folder for job in jobs for folder in (job.folder, job.masks) if folder is not None]
+    fresh = [folder for folder in folders if not folder.exists()]
+    made = [folder for folder in (out / IMAGE_FOLDER, out / MASK_FOLDER, out) if not folder.exists()]
     try:
         yield
     except InputError:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lesion_app.data.record import Kind
 from transforms.geometry import VolumeGeometry
 
 
@@ -20,12 +21,16 @@ class VolumeLesion:
         boxes: [N, 4] float64 (x1, y1, x2, y2) px, half-open, one a slice.
         extent: (x1, y1, z1, x2, y2, z2) px and slice indices, half-open.
         lesion_type: DeepLesion's 1..8.
+        label: class, from 1, where the data set has several.
+        kind: ``lesion``, or ``ignore`` for a region that is neither lesion nor background.
     """
 
     slices: np.ndarray
     boxes: np.ndarray
     extent: tuple[float, float, float, float, float, float]
     lesion_type: int
+    label: int = 1
+    kind: Kind = "lesion"
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,9 @@ class FoundLesions:
 
 FindLesions = Callable[[VolumeGeometry], FoundLesions]
 """Reads the labels of one CT onto the CT's network grid; picklable, processes of a pool call it."""
+FindMask = Callable[[VolumeGeometry], np.ndarray]
+"""Reads the voxels of one CT's lesions on the network grid, [Z, H, W] integers, k for the k-th that `FindLesions` gives
+(from 1), 0 elsewhere; picklable as well."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,7 @@ class VolumeCase:
         image: what `transforms.open_ct` reads.
         find_lesions: reads its labels.
         fold: the data set's own fold, where it has folds.
+        find_mask: reads its masks, where they are to be written beside the slices.
     """
 
     series_id: str
@@ -57,6 +66,7 @@ class VolumeCase:
     image: Path
     find_lesions: FindLesions
     fold: int | None = None
+    find_mask: FindMask | None = None
 
 
 @dataclass(frozen=True)

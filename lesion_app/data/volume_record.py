@@ -38,8 +38,8 @@ def record_of_case(
                 Annotation(
                     slice=depth - z,
                     box=box,
-                    label=1,
-                    kind="lesion",
+                    label=lesion.label,
+                    kind=lesion.kind,
                     lesion_type=lesion.lesion_type,
                     noisy=False,
                     extent=[low_x, low_y, depth - z2 + 1, high_x, high_y, depth - z1 + 1],

@@ -1,0 +1,204 @@
+"""Does segmentation supervision help detectors, and more so the fewer the images? Figure 5 of Retina U-Net.
+
+    python scripts/study_toy.py --scale cpu --out toy-study --seeds 0 1 2
+
+Trains every detector (``toy_study/arms.py``) on the three toy data sets with several numbers of training images,
+through the bundle's configs. Can be stopped at any moment and started again with the same command: finished arms stay,
+an interrupted one goes on from its last epoch. Writes ``summary.json``, ``table.md``, ``claims.md`` and ``curves.png``
+into ``--out`` while it runs. Seeds come one after the other, so that early results hold every detector.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from toy_study.arms import DETECTORS, TASKS
+from toy_study.report import Run, arm_folder, finished, write_report
+from toy_study.scales import SCALES
+
+from lesion_app.atomic_file import replacing
+from lesion_app.cli import parse_overrides
+from lesion_app.data.toy import ToySettings, write_toy
+from lesion_app.errors import InputError
+from lesion_app.progress import progress_bar
+
+HERE = Path(__file__).resolve().parent
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the study; 0 = everything asked for is done."""
+    options = parse_arguments(argv)
+    console = Console()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` stops the arms, too
+    try:
+        return run_study(options, console)
+    except InputError as error:
+        console.print(f"error: {error}", style="red", highlight=False)
+        return 2
+    except KeyboardInterrupt:
+        console.print("stopped; the same command goes on from here")
+        return 130
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scale", choices=sorted(SCALES), default="cpu")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the study; the same one to go on")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of data and training")
+    parser.add_argument("--only", nargs="+", help="only these tasks, detectors or numbers of images (default: all)")
+    parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of a process")
+    parser.add_argument("--keep-models", action="store_true", help="leave the checkpoints of finished arms")
+    parser.add_argument("--set", action="append", metavar="KEY=VALUE", help="config value for every arm")
+    return parser.parse_args(argv)
+
+
+def run_study(options: argparse.Namespace, console: Console) -> int:
+    scale = SCALES[options.scale]
+    shared = parse_overrides(options.set)
+    out = options.out.absolute()
+    todo = planned(scale, options.seeds, options.only)
+    remember_settings(out, {"scale": options.scale, **scale, "set": shared})
+    groups = grouped([run for run in todo if not finished(out, run)])
+    running: list[tuple[list[Run], subprocess.Popen[bytes]]] = []
+    failed: list[Run] = []
+    written = -1
+    try:
+        with progress_bar(console, "arms") as bar:
+            task = bar.add_task("", total=len(todo))
+            while groups or running:
+                while groups and len(running) < options.jobs:
+                    runs = groups.pop(0)
+                    make_data(out, scale, runs[0], console)
+                    running.append((runs, start(out, runs, scale, shared, options)))
+                    console.print(f"{time.strftime('%H:%M:%S')} started {told(runs)}", highlight=False)
+                time.sleep(1.0)
+                for entry in list(running):
+                    runs, process = entry
+                    if process.poll() is None:
+                        continue
+                    running.remove(entry)
+                    for run in runs:
+                        if not finished(out, run):
+                            failed.append(run)
+                            console.print(f"[red]{told([run])} failed; see {arm_folder(out, run) / 'log.txt'}[/red]")
+                done = sum(finished(out, run) for run in todo)
+                bar.update(task, completed=done)
+                if done > written and done:
+                    written = write_report(out, todo, scale)
+    finally:
+        for _, process in running:
+            process.terminate()
+    done = write_report(out, todo, scale)
+    console.print(f"wrote {out}/summary.json, table.md, claims.md, curves.png: {done} of {len(todo)} arms done")
+    if failed:
+        console.print("next: look at log.txt of the failed arms, then run the same command again")
+        return 1
+    return 0
+
+
+def planned(scale: dict[str, Any], seeds: list[int], only: list[str] | None) -> list[Run]:
+    """Arms in order: seed by seed, the most images first (they take as long, and say most about a fault).
+
+    Raises:
+        InputError: ``only`` names what is not there.
+    """
+    wanted = set(only or [])
+    numbers = [str(n) for n in scale["images"]]
+    unknown = sorted(wanted - set(TASKS) - set(DETECTORS) - set(numbers))
+    if unknown:
+        raise InputError(
+            f"there is no task, detector or number of images '{unknown[0]}'; expected some of "
+            f"{', '.join([*TASKS, *DETECTORS, *numbers])}"
+        )
+
+    def chosen(names: Any) -> list[Any]:
+        return [name for name in names if str(name) in wanted] or list(names)
+
+    return [
+        Run(task, detector, images, seed)
+        for seed in seeds
+        for images in sorted(chosen(scale["images"]), reverse=True)
+        for task in chosen(TASKS)
+        for detector in chosen(DETECTORS)
+    ]
+
+
+def grouped(runs: list[Run]) -> list[list[Run]]:
+    """Runs that share a process, and with it the time its start takes: the detectors on one data set."""
+    groups: dict[tuple[str, int, int], list[Run]] = {}
+    for run in runs:
+        groups.setdefault((run.task, run.images, run.seed), []).append(run)
+    return list(groups.values())
+
+
+def told(runs: list[Run]) -> str:
+    names = ", ".join(run.detector for run in runs)
+    return f"{runs[0].task}, {runs[0].images} images, seed {runs[0].seed}: {names}"
+
+
+def remember_settings(out: Path, settings: dict[str, Any]) -> None:
+    """Refuse to mix runs of other settings into a study."""
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "settings.json"
+    settings = json.loads(json.dumps(settings))
+    if path.is_file():
+        if json.loads(path.read_text()) != settings:
+            raise InputError(f"{out} holds a study with other settings (see settings.json there); name another --out")
+        return
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(settings, indent=1))
+
+
+def data_folder(out: Path, run: Run) -> Path:
+    return out / "data" / f"{run.task}-seed{run.seed}"
+
+
+def make_data(out: Path, scale: dict[str, Any], run: Run, console: Console) -> None:
+    """The data set of a task and seed; all numbers of training images are beginnings of it."""
+    folder = data_folder(out, run)
+    if not (folder / "datalist.json").is_file():
+        console.print(f"{time.strftime('%H:%M:%S')} writing {folder.name}", highlight=False)
+        settings = ToySettings(**scale["toy"])
+        counts = (max(scale["images"]), scale["validation"], scale["test"])
+        write_toy(folder, run.task, *counts, run.seed, settings=settings)  # type: ignore[arg-type]
+
+
+def start(
+    out: Path, runs: list[Run], scale: dict[str, Any], shared: dict[str, Any], options: argparse.Namespace
+) -> subprocess.Popen[bytes]:
+    """Describe the arms in their folders and start their process; it goes on where an earlier one was stopped."""
+    for run in runs:
+        folder = arm_folder(out, run)
+        folder.mkdir(parents=True, exist_ok=True)
+        described = {
+            "config": DETECTORS[run.detector].config,
+            "images": run.images,
+            "seed": run.seed,
+            "dataset_dir": str(data_folder(out, run)),
+            "values": {
+                **scale["values"],
+                **DETECTORS[run.detector].values,
+                **scale["network"].get(run.detector, {}),
+                **shared,
+            },
+            "keep_models": options.keep_models,
+        }
+        (folder / "arm.json").write_text(json.dumps(described, indent=1))
+    environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads), "MKL_NUM_THREADS": str(options.threads)}
+    folders = [str(arm_folder(out, run)) for run in runs]
+    command = [sys.executable, str(HERE / "toy_study" / "run_arm.py"), *folders]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
