@@ -1,15 +1,20 @@
 # make demo   generate data with half of its labels missing, train on it, evaluate, find lesions in a CT
 # make test   everything that must hold: format, lint, types, unit tests, end-to-end tests
 # make deploy-env   a second environment over the first, with the MONAI Deploy App SDK
+# make label-env    another one, with MONAI Label
+# make label-test   the tests that need MONAI Label
 PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= demo
+JOBS ?= 2
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEPLOY ?= .venv-deploy
 DEPLOY_STAMP := $(DEPLOY)/.installed
+LABEL ?= .venv-label
+LABEL_STAMP := $(LABEL)/.installed
 
-.PHONY: demo test lint unit slow format env deploy-env clean
+.PHONY: demo test lint unit slow format env deploy-env label-env label-test clean
 
 demo: $(STAMP)
 	$(BIN)/lesion-app demo $(DEMO)
@@ -22,10 +27,10 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 unit: $(STAMP)
-	$(BIN)/pytest -m "not slow" --durations=10
+	$(BIN)/pytest -m "not slow and not label" --numprocesses=$(JOBS) --durations=10
 
 slow: $(STAMP) $(DEPLOY_STAMP)
-	$(BIN)/pytest -m slow --durations=10
+	$(BIN)/pytest -m "slow and not label" --durations=10
 
 format: $(STAMP)
 	$(BIN)/ruff format .
@@ -34,6 +39,11 @@ format: $(STAMP)
 env: $(STAMP)
 
 deploy-env: $(DEPLOY_STAMP)
+
+label-env: $(LABEL_STAMP)
+
+label-test: $(LABEL_STAMP)
+	$(LABEL)/bin/python -m pytest -m label --durations=10 tests/labeling
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))" \
@@ -50,5 +60,12 @@ $(DEPLOY_STAMP): $(STAMP) constraints-deploy.txt scripts/layered_environment.py
 	$(DEPLOY)/bin/python -m site > /dev/null
 	touch $@
 
+# As the one before; --no-deps because MONAI Label's own requirements cannot be met together.
+$(LABEL_STAMP): $(STAMP) constraints-label.txt scripts/layered_environment.py
+	$(BIN)/python scripts/layered_environment.py $(LABEL)
+	$(LABEL)/bin/python -m pip install --quiet --no-deps --ignore-installed -r constraints-label.txt
+	$(LABEL)/bin/python -m site > /dev/null
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(DEPLOY) $(DEMO) .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) $(DEPLOY) $(LABEL) $(DEMO) .pytest_cache .ruff_cache .mypy_cache

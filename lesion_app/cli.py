@@ -22,6 +22,7 @@ from lesion_app.data.toy_command import toy_command
 from lesion_app.data.typed_command import prepare_typed_command
 from lesion_app.errors import InputError
 from lesion_app.export_command import export
+from lesion_app.labeling.label_command import label
 from lesion_app.labeling.review_command import review
 from lesion_app.mining_command import mine
 from lesion_app.number_list import parse_numbers
@@ -34,7 +35,7 @@ app = typer.Typer(
 )
 prepare_app = typer.Typer(no_args_is_help=True, help="Turn a public data set into a datalist for training.")
 app.add_typer(prepare_app, name="prepare")
-for verb in (report, serve, requeue, export, mine, anchors, review):
+for verb in (report, serve, requeue, export, mine, anchors, review, label):
     app.command()(verb)
 app.command("insert")(insert_lesions_command)
 app.command("toy")(toy_command)

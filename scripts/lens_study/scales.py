@@ -27,7 +27,7 @@ SCALES: dict[str, dict[str, Any]] = {
     "cpu": {
         "training": ["train", "demo", "lens_train", "lens_demo", "lens_study_cpu"],
         "inference": ["demo_inference", "lens_inference", "lens_demo", "lens_study_cpu"],
-        "patients": {"deeplesion": 130, "luna16": 16, "lits": 16, "nih-ln": 16},
+        "patients": {"deeplesion": 130, "luna16": 48, "lits": 48, "nih-ln": 48},
         "split": (0.54, 0.08, 0.38),
         "phantom": _THIN,
         "embedding": {

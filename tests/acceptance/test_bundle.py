@@ -98,6 +98,7 @@ def test_training_and_inference_describe_one_network(train: list[str], inference
     trained, used = merged(*train), merged(*inference)
     for config in (trained, used):
         del config["network_def"]["backbone"]["pretrained"]  # where training starts from
+    assert used["network_def"].pop("initialised") is False  # weights follow
     shared = ["network_def", "num_slices", "slice_interval_mm", "pixel_spacing_mm", "max_size_px", "body_hu", "linker"]
     assert {k: trained[k] for k in shared} == {k: used[k] for k in shared}
 

@@ -1,0 +1,158 @@
+"""The study's table, summary and curve, from what the finished rounds left."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from measured_on import commit, machine
+
+from lesion_app.atomic_file import replacing
+from lesion_app.visualize.page import Page, style_plot_axes
+from lesion_app.visualize.palette import MUTED, SERIES
+from review_study.scales import ARMS, START
+
+OURS = "volumes"
+SMALL = "< 10 mm"
+
+
+def read_points(out: Path, arm: str, seed: int, rounds: int) -> list[dict[str, Any]]:
+    """The first model's figures, then those of the arm's rounds as far as they are done; none without a first model."""
+    start = out / "arms" / START / f"seed{seed}" / "round.json"
+    paths = [start, *(out / "arms" / arm / f"seed{seed}" / f"round{n}" / "round.json" for n in range(1, rounds + 1))]
+    points = []
+    for path in paths:
+        if not path.is_file():
+            break
+        points.append(json.loads(path.read_text()))
+    return points
+
+
+def write_report(out: Path, arms: Sequence[str], seeds: Sequence[int], scale: Mapping[str, Any]) -> int:
+    """Write ``summary.json``, ``table.md`` and ``review.png`` of what is done so far; returns the rounds done."""
+    curves = {
+        arm: {seed: points for seed in seeds if len(points := read_points(out, arm, seed, scale["rounds"])) > 1}
+        for arm in arms
+    }
+    curves = {arm: found for arm, found in curves.items() if found}
+    if not curves:
+        return 0
+    summary: dict[str, Any] = {
+        "machine": machine(),
+        "commit": commit(),
+        "patients": scale["patients"],
+        "boxes_a_round": scale["boxes"],
+        "arms": {arm: summarise(arm, found) for arm, found in curves.items()},
+        "ours_minus": {arm: gain(curves[OURS], found) for arm, found in curves.items() if arm != OURS}
+        if OURS in curves
+        else {},
+    }
+    _write(out / "summary.json", json.dumps(summary, indent=1) + "\n")
+    _write(out / "table.md", table(summary))
+    draw_curves(curves, out / "review.png")
+    return sum(len(points) - 1 for found in curves.values() for points in found.values())
+
+
+def summarise(arm: str, found: Mapping[int, list[dict[str, Any]]]) -> dict[str, Any]:
+    """Mean, standard deviation and single values over the seeds, round by round."""
+    rows = []
+    for number in range(max(map(len, found.values()))):
+        here = [points[number] for points in found.values() if len(points) > number]
+        row: dict[str, Any] = {"seeds": len(here), "reviewed": spread([p["reviewed"] for p in here])}
+        row["p3d_ap"] = spread([p["teacher"]["p3d_ap"] for p in here])
+        row["average_sensitivity"] = spread([p["teacher"]["average_sensitivity"] for p in here])
+        for key in ("waiting", "confirmed", "rejected", "unknown"):
+            if all(key in p for p in here):
+                row[key] = spread([p[key] for p in here])
+        small = [p["teacher"]["by_size"][SMALL]["p3d_ap"] for p in here if SMALL in p["teacher"]["by_size"]]
+        if small:
+            row[f"p3d_ap {SMALL}"] = spread(small)
+        rows.append(row)
+    return {"title": ARMS[arm].title, "seeds": sorted(found), "rounds": rows}
+
+
+def gain(ours: Mapping[int, list[dict[str, Any]]], other: Mapping[int, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """AP of our order minus that of another one after equally many rounds, seed by seed (both start from one model)."""
+    rows = []
+    for number in range(1, min(max(map(len, ours.values())), max(map(len, other.values())))):
+        both = [s for s in sorted(set(ours) & set(other)) if min(len(ours[s]), len(other[s])) > number]
+        values = [ours[s][number]["teacher"]["p3d_ap"] - other[s][number]["teacher"]["p3d_ap"] for s in both]
+        if values:
+            rows.append({"round": number, "seeds": both, "p3d_ap": spread(values)})
+    return rows
+
+
+def spread(values: Sequence[float]) -> dict[str, Any]:
+    """Mean, sample standard deviation (None for one value) and the values."""
+    deviation = statistics.stdev(values) if len(values) > 1 else None
+    return {"mean": statistics.fmean(values), "sd": deviation, "values": list(values)}
+
+
+def table(summary: Mapping[str, Any]) -> str:
+    """A row an arm and round as Markdown; AP in per cent."""
+    head = ["order", "round", "seeds", "boxes reviewed", "confirmed / rejected / unknown", "AP", "AP < 10 mm"]
+    lines = ["| " + " | ".join([*head, "ours minus this"]) + " |", "|" + "---|" * (len(head) + 1)]
+    for arm, found in summary["arms"].items():
+        less = {row["round"]: row["p3d_ap"] for row in summary["ours_minus"].get(arm, [])}
+        for number, row in enumerate(found["rounds"]):
+            told = [f"{row[key]['mean']:.0f}" for key in ("confirmed", "rejected", "unknown") if key in row]
+            cells = [
+                found["title"],
+                str(number),
+                str(row["seeds"]),
+                f"{row['reviewed']['mean']:.0f}",
+                " / ".join(told) or "-",
+                _cell(row["p3d_ap"]),
+                _cell(row.get(f"p3d_ap {SMALL}")),
+                _cell(less.get(number), signed=True),
+            ]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(measure: Mapping[str, Any] | None, signed: bool = False) -> str:
+    if measure is None:
+        return "-"
+    text = f"{100 * measure['mean']:{'+' if signed else ''}.1f}"
+    return text if measure["sd"] is None else f"{text} ± {100 * measure['sd']:.1f}"
+
+
+def draw_curves(curves: Mapping[str, Mapping[int, list[dict[str, Any]]]], path: Path) -> None:
+    """AP against reviewed boxes: mean over the seeds, band = their range; without a reader, against equal rounds."""
+    page = Page(7.5, 4.6)
+    axes = page.axes(0.7, 0.45, 6.5, 3.5)
+    style_plot_axes(axes)
+    looked = [found for arm, found in curves.items() if ARMS[arm].order is not None]
+    for color, arm in zip(SERIES, ARMS):
+        found = curves.get(arm)
+        if not found:
+            continue
+        idle = ARMS[arm].order is None
+        # Nobody reviewed anything there; its rounds stand where the readers' stand.
+        places = next(iter(looked[0].values())) if idle and looked else None
+        count = min(map(len, found.values()))
+        boxes = [
+            float(places[n]["reviewed"]) if places and n < len(places) else _mean(found, n, "reviewed")
+            for n in range(count)
+        ]
+        values = np.array([[points[n]["teacher"]["p3d_ap"] for n in range(count)] for points in found.values()])
+        label = f"{ARMS[arm].title} (n = {len(found)})"
+        axes.plot(boxes, values.mean(axis=0), "--" if idle else "o-", color=color, label=label, ms=4)
+        axes.fill_between(boxes, values.min(axis=0), values.max(axis=0), color=color, alpha=0.15, lw=0)
+    axes.set_xlabel("reviewed boxes", fontsize=9, color=MUTED)
+    axes.legend(fontsize=8, frameon=False, loc="best")
+    page.text(0.2, 0.12, "P3D AP on the test patients, teacher; mean over the seeds, band = their range", 10)
+    page.save(path)
+
+
+def _mean(found: Mapping[int, list[dict[str, Any]]], number: int, key: str) -> float:
+    return statistics.fmean(points[number][key] for points in found.values())
+
+
+def _write(path: Path, text: str) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

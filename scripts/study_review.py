@@ -1,0 +1,216 @@
+"""What does a reader's time win: AP against reviewed boxes, by the order in which the finds are looked at.
+
+    python scripts/study_review.py --scale cpu --out review --seeds 0 1 2
+
+A first model is trained on phantoms with missing labels. Then, round by round, it looks through its training slices, an
+automatic reader who knows the phantom's truth answers on the first boxes of the review queue, and the model is trained
+on with the answers: in our order, at random, by score, and with nobody looking (``review_study/scales.py``). All goes
+through the bundle's configs, each arm in a process of its own. Can be stopped at any moment and started again with the
+same command. Writes ``summary.json``, ``table.md`` and ``review.png`` into ``--out`` after every arm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from review_study.report import write_report
+from review_study.scales import ARMS, SCALES, START
+from rich.console import Console
+
+from lesion_app.atomic_file import replacing
+from lesion_app.cli import parse_overrides
+from lesion_app.data.datalist import DATALIST, prepare_deeplesion
+from lesion_app.data.phantom import write_phantom
+from lesion_app.errors import InputError
+from lesion_app.progress import progress_bar
+
+HERE = Path(__file__).resolve().parent
+Run = tuple[str, int]  # arm, seed
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the study; 0 = everything asked for is done."""
+    options = parse_arguments(argv)
+    console = Console()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` stops the arms, too
+    try:
+        return run_study(options, console)
+    except InputError as error:
+        console.print(f"error: {error}", style="red", highlight=False)
+        return 2
+    except KeyboardInterrupt:
+        console.print("stopped; the same command goes on from here")
+        return 130
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scale", choices=sorted(SCALES), default="cpu")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the study; the same one to go on")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of data, training and random order")
+    parser.add_argument("--arms", nargs="+", help="only these (default: all)")
+    parser.add_argument("--jobs", type=int, default=2, help="arms at a time")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of an arm")
+    parser.add_argument("--patients", type=int, help="phantom patients (default: the scale's)")
+    parser.add_argument("--rounds", type=int, help="of review and training (default: the scale's)")
+    parser.add_argument("--boxes", type=int, help="reviewed a round (default: the scale's)")
+    parser.add_argument("--queue-score", type=float, help="lowest score of a find that waits (default: the scale's)")
+    parser.add_argument("--set", action="append", metavar="KEY=VALUE", help="config value for every training")
+    return parser.parse_args(argv)
+
+
+def run_study(options: argparse.Namespace, console: Console) -> int:
+    scale = dict(SCALES[options.scale])
+    for key in ("patients", "rounds", "boxes"):
+        if getattr(options, key) is not None:
+            scale[key] = getattr(options, key)
+        if scale[key] < 1:
+            raise InputError(f"--{key} is {scale[key]}; expected at least 1")
+    if options.queue_score is not None:
+        scale["queue_score"] = options.queue_score
+    if not 0 <= scale["queue_score"] <= 1:
+        raise InputError(f"--queue-score is {scale['queue_score']}; expected a number from 0 to 1")
+    arms = options.arms or list(ARMS)
+    unknown = sorted(set(arms) - set(ARMS))
+    if unknown:
+        raise InputError(f"there is no arm '{unknown[0]}'; the arms are {', '.join(ARMS)}")
+    shared = parse_overrides(options.set)
+    out = options.out.absolute()
+    chosen = {key: scale[key] for key in ("patients", "rounds", "boxes", "queue_score")}
+    remember_settings(out, {"scale": options.scale, **chosen, "set": shared})
+    todo = [(arm, seed) for seed in options.seeds for arm in (START, *(a for a in ARMS if a in arms))]
+    waiting = [run for run in todo if not finished(out, run, scale)]
+    running: dict[Run, subprocess.Popen[bytes]] = {}
+    failed: list[Run] = []
+    try:
+        with progress_bar(console, "arms") as bar:
+            task = bar.add_task("", total=len(todo))
+            while waiting or running:
+                for run in ready(waiting, out, scale)[: options.jobs - len(running)]:
+                    waiting.remove(run)
+                    make_data(out, scale, run[1], console)
+                    running[run] = start(out, run, scale, shared, options.threads)
+                    console.print(f"{time.strftime('%H:%M:%S')} started {run[0]}, seed {run[1]}", highlight=False)
+                if not running:
+                    break  # what is left waits for a first model that failed
+                time.sleep(1.0)
+                for run, process in list(running.items()):
+                    if process.poll() is None:
+                        continue
+                    del running[run]
+                    if process.returncode != 0 or not finished(out, run, scale):
+                        failed.append(run)
+                        console.print(
+                            f"[red]{run[0]}, seed {run[1]} failed; see {arm_folder(out, run) / 'log.txt'}[/red]"
+                        )
+                        continue
+                    write_report(out, arms, options.seeds, scale)
+                    found = json.loads(last_result(out, run, scale).read_text())
+                    console.print(
+                        f"{time.strftime('%H:%M:%S')} finished {run[0]}, seed {run[1]}: AP "
+                        f"{found['teacher']['p3d_ap']:.3f} after {found['reviewed']} reviewed boxes",
+                        highlight=False,
+                    )
+                bar.update(task, completed=sum(finished(out, run, scale) for run in todo))
+    finally:
+        for process in running.values():
+            process.terminate()
+    done = write_report(out, arms, options.seeds, scale)
+    wanted = len(arms) * len(options.seeds) * scale["rounds"]
+    written = f"wrote {out}/summary.json, table.md, review.png: " if done else ""
+    console.print(f"{written}{done} of {wanted} rounds done")
+    if failed or waiting:
+        console.print("next: look at log.txt of the failed arms, then run the same command again")
+        return 1
+    return 0
+
+
+def remember_settings(out: Path, settings: dict[str, Any]) -> None:
+    """Refuse to mix runs of other settings into a study."""
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "settings.json"
+    if path.is_file():
+        before = json.loads(path.read_text())
+        if before != settings:
+            raise InputError(
+                f"{out} holds a study with the settings {before}, asked were {settings}; name another --out"
+            )
+        return
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(settings, indent=1))
+
+
+def make_data(out: Path, scale: dict[str, Any], seed: int, console: Console) -> None:
+    """The phantom of a seed and its datalist."""
+    folder = data_folder(out, seed)
+    if not (folder / ".complete").is_file():
+        console.print(f"{time.strftime('%H:%M:%S')} generating {scale['patients']} patients of seed {seed}")
+        options = {"missing_rate": scale["missing_rate"], "workers": os.cpu_count() or 1, **scale["phantom"]}
+        write_phantom(folder, scale["patients"], seed, **options)
+        (folder / ".complete").touch()
+    if not (folder / DATALIST).is_file():
+        prepare_deeplesion(folder, folder)
+
+
+def data_folder(out: Path, seed: int) -> Path:
+    return out / "data" / f"seed{seed}"
+
+
+def arm_folder(out: Path, run: Run) -> Path:
+    return out / "arms" / run[0] / f"seed{run[1]}"
+
+
+def last_result(out: Path, run: Run, scale: dict[str, Any]) -> Path:
+    """What an arm writes last."""
+    folder = arm_folder(out, run)
+    return (folder if run[0] == START else folder / f"round{scale['rounds']}") / "round.json"
+
+
+def finished(out: Path, run: Run, scale: dict[str, Any]) -> bool:
+    return last_result(out, run, scale).is_file()
+
+
+def ready(waiting: list[Run], out: Path, scale: dict[str, Any]) -> list[Run]:
+    """The runs that can start: first models, and arms whose first model is there."""
+    return [run for run in waiting if run[0] == START or finished(out, (START, run[1]), scale)]
+
+
+def start(out: Path, run: Run, scale: dict[str, Any], shared: dict[str, Any], threads: int) -> subprocess.Popen[bytes]:
+    """Describe the arm in its folder and start it; it goes on where an earlier start was stopped."""
+    name, seed = run
+    folder, data = arm_folder(out, run), data_folder(out, seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    is_start = name == START
+    described = {
+        "name": name,
+        "seed": seed,
+        "order": None if is_start else ARMS[name].order,
+        "configs": scale["configs"],
+        "overlay": str(folder / "overlay.json"),
+        "dataset_dir": str(data),
+        "datalist": str(data / DATALIST),
+        "start_weights": None if is_start else str(arm_folder(out, (START, seed)) / "models" / "model.pt"),
+        **{key: scale[key] for key in ("rounds", "boxes", "queue_score")},
+    }
+    (folder / "arm.json").write_text(json.dumps(described, indent=1))
+    (folder / "overlay.json").write_text(json.dumps({**scale["start" if is_start else "round"], **shared}, indent=1))
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    with (folder / "log.txt").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, str(HERE / "review_study" / "run_arm.py"), str(folder)],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
