@@ -178,10 +178,13 @@ def find_lesions(choice: SeriesChoice, stage: Path, settings: ReportSettings) ->
 def add_findings(choice: SeriesChoice, document: dict[str, Any], stage: Path, settings: ReportSettings) -> None:
     """Complete the results in ``stage``: the DICOM objects, then the manifest that names all files."""
     from lesion_app.clinical.findings import write_findings
+    from lesion_app.inferers.lesion_masks import LESION_MASKS, read_lesion_masks
 
     # The bundle's logging configuration shows the INFO of all packages, and this one's names UIDs.
     logging.getLogger("highdicom").setLevel(logging.WARNING)
-    write_findings(document, choice.files, stage / DICOM_FOLDER, forms=settings.forms)
+    outlines = stage / LESION_MASKS  # of a detector with masks, see the overlay lesion_masks
+    masks = read_lesion_masks(outlines, document) if outlines.is_file() else None
+    write_findings(document, choice.files, stage / DICOM_FOLDER, forms=settings.forms, masks=masks)
     write_manifest(
         stage,
         {
