@@ -43,5 +43,5 @@ def test_training_and_unlike_slabs_are_refused():
         SeparateDetectors([Scripted([HERE], [0.6])])([torch.zeros(3, 8, 8)])
     with pytest.raises(ValueError, match="equally many slices"):
         SeparateDetectors([Scripted([HERE], [0.6], 3), Scripted([HERE], [0.6], 9)])
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="equally many"):
         SeparateDetectors([])
