@@ -174,6 +174,7 @@ def test_real_study_gives_dicom_findings_in_its_own_study(
     overlay.write_text(json.dumps(coarse))
     parser = ConfigParser()
     parser.read_config(config_paths(find_bundle(), ["inference", "demo_inference", overlay]))
+    parser["network_def#initialised"] = True
     torch.manual_seed(0)
     torch.save(parser.get_parsed_content("network_def").state_dict(), tmp_path / "net.pt")
     folder = real_data / "ct" / "lungdx_A0002_dicom"
