@@ -9,6 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import nibabel
+import numpy as np
 import pydicom
 import pytest
 import typer
@@ -21,6 +23,7 @@ from lesion_app.clinical.report_command import report
 from lesion_app.clinical.report_study import report_study
 from lesion_app.clinical.series import RejectedSeries, SeriesChoice, choose_series
 from lesion_app.errors import InputError
+from lesion_app.inferers.lesion_masks import LESION_MASKS
 
 pytest.importorskip("highdicom", reason="DICOM findings need highdicom (lesion-app[deploy])")
 
@@ -53,7 +56,7 @@ def model(tmp_path: Path) -> Path:
 @pytest.fixture
 def pieces(monkeypatch: pytest.MonkeyPatch, study: Path) -> SimpleNamespace:
     """Stand-ins for choosing, detecting and writing, which note what they were given."""
-    seen = SimpleNamespace(read=[], options={}, files=(), forms=(), document=dict(DOCUMENT))
+    seen = SimpleNamespace(read=[], options={}, files=(), forms=(), masks=None, outlines=None, document=dict(DOCUMENT))
 
     def choose(folder: Path) -> SeriesChoice:
         files = (folder / "first", folder / "deep" / "second")
@@ -63,10 +66,12 @@ def pieces(monkeypatch: pytest.MonkeyPatch, study: Path) -> SimpleNamespace:
         seen.read = [(path.name, path.read_text()) for path in sorted(ct.iterdir())]
         seen.options = options
         (out / "lesions.json").write_text("{}")
+        if seen.outlines is not None:
+            nibabel.save(nibabel.Nifti1Image(seen.outlines.transpose(2, 1, 0), np.eye(4)), out / LESION_MASKS)
         return seen.document
 
-    def write(document: dict[str, Any], files: Any, out: Path, *, forms: Any) -> None:
-        seen.files, seen.forms = files, forms
+    def write(document: dict[str, Any], files: Any, out: Path, *, forms: Any, masks: Any) -> None:
+        seen.files, seen.forms, seen.masks = files, forms, masks
         out.mkdir()
         (out / "report.dcm").write_text("sr")
 
@@ -89,6 +94,15 @@ def test_detector_sees_exactly_the_chosen_files_and_findings_their_originals(pie
         "lesions.json",
         "dicom/report.dcm",
     ]
+
+
+def test_outlines_of_a_detector_with_masks_reach_the_findings(pieces, study, model, tmp_path) -> None:
+    report_study(study, tmp_path / "a", models=model)
+    assert pieces.masks is None
+    pieces.outlines = np.arange(24, dtype=np.uint16).reshape(2, 3, 4)
+    pieces.document["grid"] = {"size_xyz": [4, 3, 2]}
+    report_study(study, tmp_path / "b", models=model)
+    assert np.array_equal(pieces.masks, pieces.outlines)
 
 
 def test_manifest_tells_what_was_chosen_and_why(pieces, study, model, tmp_path) -> None:
