@@ -106,6 +106,7 @@ def phantom(
     conspicuity_hu: Annotated[
         float, typer.Option("--conspicuity", help="HU by which lesions stand out more than plausible ones.")
     ] = 0.0,
+    smallest_mm: Annotated[float, typer.Option("--smallest", help="Least long axis of a lesion, mm.")] = 0.0,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = min(4, os.cpu_count() or 1),
     collection: Annotated[
         str | None,
@@ -118,7 +119,7 @@ def phantom(
 
     shortest, longest = parse_numbers(thickness_mm, "-", "--thickness", "55-75", 2)
     if collection is not None:
-        made_to_order = missing_rate is not None or missing_law != "deeplesion"
+        made_to_order = missing_rate is not None or missing_law != "deeplesion" or smallest_mm != 0
         write_collection_verb(
             collection,
             out,
@@ -145,6 +146,7 @@ def phantom(
             size=size,
             z_spacings=parse_numbers(z_spacings, ",", "--z-spacings", "1,2,5"),
             conspicuity_hu=conspicuity_hu,
+            smallest_mm=smallest_mm,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     console.print(

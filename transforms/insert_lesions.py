@@ -66,10 +66,17 @@ class InsertLesions(Randomizable, Transform):
     Args:
         lesions_per_volume: fewest and most lesions; None = DeepLesion's distribution (mean 3.42).
         conspicuity_hu: HU by which lesions stand out more than plausible ones.
+        smallest_mm: no lesion's long axis is shorter; 0 = DeepLesion's sizes.
     """
 
-    def __init__(self, lesions_per_volume: tuple[int, int] | None = None, conspicuity_hu: float = 0.0) -> None:
+    def __init__(
+        self,
+        lesions_per_volume: tuple[int, int] | None = None,
+        conspicuity_hu: float = 0.0,
+        smallest_mm: float = 0.0,
+    ) -> None:
         super().__init__()
+        self.smallest_mm = smallest_mm
         self.lesions_per_volume = lesions_per_volume
         self.conspicuity_hu = conspicuity_hu
         self.map_tissues = MapTissues()
@@ -122,6 +129,7 @@ class InsertLesions(Randomizable, Transform):
                 self.lesions_per_volume,
                 self.conspicuity_hu,
                 finder.accept,
+                smallest_mm=self.smallest_mm,
             )
         except RuntimeError:  # no room
             drawn = []
@@ -145,9 +153,10 @@ class InsertLesionsd(Randomizable, MapTransform):
         tissue_key: str = "tissues",
         lesions_key: str = "lesions",
         allow_missing_keys: bool = False,
+        smallest_mm: float = 0.0,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.inserter = InsertLesions(lesions_per_volume, conspicuity_hu)
+        self.inserter = InsertLesions(lesions_per_volume, conspicuity_hu, smallest_mm)
         self.spacing_key = spacing_key
         self.tissue_key = tissue_key
         self.lesions_key = lesions_key

@@ -37,6 +37,7 @@ def insert_lesions_command(
     conspicuity_hu: Annotated[
         float, typer.Option("--conspicuity", help="HU by which lesions stand out more than plausible ones.")
     ] = 0.0,
+    smallest_mm: Annotated[float, typer.Option("--smallest", help="Least long axis of a lesion, mm.")] = 0.0,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = min(4, os.cpu_count() or 1),
 ) -> None:
     """Put made-up lesions into real CTs, in DeepLesion's layout, labels incomplete as DeepLesion's are."""
@@ -61,6 +62,7 @@ def insert_lesions_command(
             lesions_per_volume=None if counts is None else (int(counts[0]), int(counts[1])),
             z_spacings=parse_numbers(z_spacings, ",", "--z-spacings", "2,5"),
             conspicuity_hu=conspicuity_hu,
+            smallest_mm=smallest_mm,
             workers=workers,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )

@@ -71,20 +71,20 @@ def print_prepared(console: Console, summary: PrepareSummary, root: Path) -> Non
 
 
 def write_collection_verb(
-    collection: str, out: Path, patients: int, seed: int, labels_to_order: bool, **settings: Any
+    collection: str, out: Path, patients: int, seed: int, made_to_order: bool, **settings: Any
 ) -> None:
     """``lesion-app phantom --collection``, see `lesion_app.data.phantom_collections.write_collection`.
 
     Raises:
-        InputError: an argument out of its range, or ``labels_to_order``: which labels are missing was asked for too.
+        InputError: an argument out of its range, or ``made_to_order``: missing labels or sizes were asked for, too.
     """
     from lesion_app.data.phantom_collections import write_collection
     from lesion_app.progress import progress_bar
 
-    if labels_to_order:
+    if made_to_order:
         raise InputError(
-            "--missing-law or --missing-rate was given with --collection; a collection has labels of its own, so "
-            "leave one of them out."
+            "--missing-law, --missing-rate or --smallest was given with --collection; a collection has labels and "
+            "sizes of its own, so leave one of them out."
         )
     console = Console(soft_wrap=True)
     with progress_bar(console, "patients") as bar:

@@ -206,6 +206,15 @@ def test_vessels_do_not_change_with_the_labels(tmp_path: Path) -> None:
     assert pictures[0] == pictures[1]
 
 
+def test_no_lesion_is_smaller_than_asked(tmp_path: Path) -> None:
+    write_phantom(tmp_path / "data", 4, seed=5, lesions_per_volume=(3, 5), smallest_mm=18.0, **SETTINGS)
+    sizes = [
+        lesion["long_diameter_mm"] for volume in sub_volumes(tmp_path / "data").values() for lesion in volume["lesions"]
+    ]
+    assert len(sizes) >= 4
+    assert min(sizes) > 0.8 * 18.0  # measured on slices, which need not cut the middle
+
+
 def test_filled_folder_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("keep")

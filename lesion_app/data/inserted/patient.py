@@ -127,7 +127,7 @@ def _draw_patient(
 ) -> InsertedPatient | None:
     hu, classes = view.cut(background)
     spacing = (view.pixel_mm, view.pixel_mm, view.step_mm)
-    insert = InsertLesions(wanted.lesions_per_volume, wanted.conspicuity_hu)
+    insert = InsertLesions(wanted.lesions_per_volume, wanted.conspicuity_hu, wanted.smallest_mm)
     insert.set_random_state(seed=int(disease.generate_state(1)[0]))
     volume, lesions = insert(hu, spacing, classes, int(np.searchsorted(view.z_mm, background.chest_mm)))
     if not lesions:

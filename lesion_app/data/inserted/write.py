@@ -47,6 +47,7 @@ def write_inserted(
     lesions_per_volume: tuple[int, int] | None = None,
     z_spacings: Sequence[float] = (5.0,),
     conspicuity_hu: float = 0.0,
+    smallest_mm: float = 0.0,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> InsertedSummary:
@@ -64,9 +65,10 @@ def write_inserted(
         known_lesions: JSON of the backgrounds' own lesions (`read_known_lesions`); CTs it does not name, and all of
             them without it, are taken to have none.
         split_rule: what keeps training, validation and test apart, see `deal_stretches`.
-        missing_law, missing_rate, thickness_mm, split, size, lesions_per_volume, z_spacings, conspicuity_hu, workers,
-        progress: as in `write_phantom`. Pixels are 0.6 to 1.0 mm, down to 0.5 mm where the background is narrow; small
-            slices show a part of the body. A sub-volume is shorter than wanted where its z-range is.
+        missing_law, missing_rate, thickness_mm, split, size, lesions_per_volume, z_spacings, conspicuity_hu,
+        smallest_mm, workers, progress: as in `write_phantom`. Pixels are 0.6 to 1.0 mm, down to 0.5 mm where the
+            background is narrow; small slices show a part of the body. A sub-volume is shorter than wanted where its
+            z-range is.
 
     Returns:
         Counts of what was written and what the splits share.
@@ -82,6 +84,7 @@ def write_inserted(
         thickness_mm=(float(thickness_mm[0]), float(thickness_mm[1])),
         lesions_per_volume=lesions_per_volume,
         conspicuity_hu=float(conspicuity_hu),
+        smallest_mm=float(smallest_mm),
     )
     settings.check()
     check_data_set(out, patients, seed, split, missing_law, missing_rate, workers)

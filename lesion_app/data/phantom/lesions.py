@@ -82,6 +82,7 @@ def draw_lesions(
     conspicuity_hu: float = 0.0,
     accept: Callable[[Lesion], bool] | None = None,
     site: Site | None = None,
+    smallest_mm: float = 0.0,
 ) -> list[Lesion]:
     """Draw the lesions of one sub-volume; at least one, fewer than drawn when there is no room.
 
@@ -94,6 +95,7 @@ def draw_lesions(
         conspicuity_hu: added to every lesion's contrast with its host, 0 = plausible lesions.
         accept: says whether a lesion will do where it lies; each is tried in a few places. None takes all.
         site: which types prevail; None = DeepLesion's mixture.
+        smallest_mm: no lesion's long axis is shorter; 0 = DeepLesion's sizes.
 
     Returns:
         Lesions that keep a gap of some mm to one another (patient mm).
@@ -115,7 +117,7 @@ def draw_lesions(
 
     for _ in range(wanted):
         for kind in _type_order(rng, lesions[-1].type if lesions else None, site):
-            lesion = _fitting(rng, int(kind), tissues, depths, lesions, accept, dress)
+            lesion = _fitting(rng, int(kind), tissues, depths, lesions, accept, dress, smallest_mm)
             if lesion is not None:
                 lesions.append(lesion)
                 break
@@ -141,11 +143,14 @@ def _fitting(
     others: list[Lesion],
     accept: Callable[[Lesion], bool] | None,
     dress: Callable[[int, Tissue, Point, Point], Lesion],
+    smallest_mm: float,
 ) -> Lesion | None:
     """A lesion of this type that is accepted where it lies; None when there is no room or none will do."""
     size = _draw_size(rng)
+    while size[0] < smallest_mm:
+        size = _draw_size(rng)
     for _ in range(_TRIALS):
-        placed = _place(rng, kind, size, tissues, depths, others)
+        placed = _place(rng, kind, size, tissues, depths, others, max(smallest_mm, _SMALLEST_MM))
         if placed is None:
             return None
         lesion = dress(kind, *placed)
@@ -168,6 +173,7 @@ def _place(
     tissues: TissueMap,
     depths: dict[Tissue, NDArray[np.float64]],
     others: list[Lesion],
+    smallest_mm: float,
 ) -> tuple[Tissue, Point, Point] | None:
     """Find a host tissue, centre and semi-axes (mm); None when there is no room for this type."""
     long, ratio, stretch = wanted
@@ -180,7 +186,7 @@ def _place(
             continue
         size = min(long, 2 * deepest / (_DEPTH[kind] * ratio))
         for _ in range(4):
-            if size < _SMALLEST_MM:
+            if size < smallest_mm:
                 break
             radii = (size / 2, max(size * ratio, 3.0) / 2, max(stretch * size * np.sqrt(ratio), 3.0) / 2)
             places = np.argwhere(depths[tissue] >= _DEPTH[kind] * radii[1])

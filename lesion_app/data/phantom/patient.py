@@ -103,6 +103,7 @@ def draw_phantom(
     lesions_per_volume: tuple[int, int] | None,
     conspicuity_hu: float = 0.0,
     site: Site | None = None,
+    smallest_mm: float = 0.0,
 ) -> Phantom:
     """Draw one patient.
 
@@ -114,6 +115,7 @@ def draw_phantom(
         lesions_per_volume: fewest and most lesions; None = DeepLesion's distribution.
         conspicuity_hu: HU by which lesions stand out more than plausible ones.
         site: level of the body and lesion types that prevail; None = DeepLesion's.
+        smallest_mm: no lesion's long axis is shorter; 0 = DeepLesion's sizes.
     """
     body, scan, disease, noise = seed.spawn(4)
     rng = np.random.default_rng(scan)
@@ -140,6 +142,7 @@ def draw_phantom(
         lesions_per_volume,
         conspicuity_hu,
         site=site,
+        smallest_mm=smallest_mm,
     )
     return Phantom(anatomy, scanner, texture, tuple(lesions), (pixel, pixel, step), size, z, noise)
 

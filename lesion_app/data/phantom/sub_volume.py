@@ -13,6 +13,7 @@ from lesion_app.data.phantom.outline import LesionTruth
 from lesion_app.errors import InputError
 
 _LONGEST_SCAN_MM = 600.0
+_LARGEST_SMALLEST_MM = 40.0  # beyond, hardly a body holds more than one lesion
 
 
 class SubVolume(Protocol):
@@ -50,6 +51,7 @@ class SubVolumeSettings:
         thickness_mm: shortest and longest stretch of the body, mm.
         lesions_per_volume: fewest and most lesions; None = DeepLesion's distribution.
         conspicuity_hu: HU by which lesions stand out more than plausible ones.
+        smallest_mm: no lesion's long axis is shorter; 0 = DeepLesion's sizes.
     """
 
     size: int
@@ -57,6 +59,7 @@ class SubVolumeSettings:
     thickness_mm: tuple[float, float]
     lesions_per_volume: tuple[int, int] | None
     conspicuity_hu: float
+    smallest_mm: float = 0.0
 
     def check(self) -> None:
         """Raise InputError for a value out of its range."""
@@ -74,6 +77,8 @@ class SubVolumeSettings:
             refuse(f"lesions_per_volume is {counts}", "the fewest (1 or more) and the most lesions")
         if not 0 <= self.conspicuity_hu <= 500:
             refuse(f"conspicuity_hu is {self.conspicuity_hu}", "0 to 500 HU")
+        if not 0 <= self.smallest_mm <= _LARGEST_SMALLEST_MM:
+            refuse(f"smallest_mm is {self.smallest_mm:g}", f"0 to {_LARGEST_SMALLEST_MM:g} mm")
 
 
 def refuse(found: str, expected: str) -> NoReturn:

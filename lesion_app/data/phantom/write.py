@@ -28,6 +28,7 @@ class _DrawPhantom:
             wanted.thickness_mm,
             wanted.lesions_per_volume,
             wanted.conspicuity_hu,
+            smallest_mm=wanted.smallest_mm,
         )
 
 
@@ -44,6 +45,7 @@ def write_phantom(
     lesions_per_volume: tuple[int, int] | None = None,
     z_spacings: Sequence[float] = (1.0, 2.0, 5.0),
     conspicuity_hu: float = 0.0,
+    smallest_mm: float = 0.0,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> PhantomSummary:
@@ -64,6 +66,7 @@ def write_phantom(
         z_spacings: slice spacings (= thicknesses) to choose from, mm.
         conspicuity_hu: HU by which every lesion stands out more than a plausible one; for demonstrations and
             tests on small networks, results on such data say nothing about real lesions.
+        smallest_mm: no lesion's long axis is shorter, likewise; 0 = DeepLesion's sizes.
         workers: processes.
         progress: called with (patients done, patients) after each patient.
 
@@ -80,6 +83,7 @@ def write_phantom(
         thickness_mm=(float(thickness_mm[0]), float(thickness_mm[1])),
         lesions_per_volume=lesions_per_volume,
         conspicuity_hu=float(conspicuity_hu),
+        smallest_mm=float(smallest_mm),
     )
     settings.check()
     return write_data_set(
