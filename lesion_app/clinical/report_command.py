@@ -28,6 +28,7 @@ def report(
     ] = ",".join(DEFAULT_FORMS),
     min_score: Annotated[float | None, typer.Option(help="Lowest score to report.")] = None,
     device: Annotated[str | None, typer.Option(help="torch device, e.g. cpu or cuda:0.")] = None,
+    sheet: Annotated[bool, typer.Option(help="Draw lesions.png.")] = True,
 ) -> None:
     """Choose the CT series of a DICOM study, find its lesions and write SR, SEG and key images."""
     from rich.console import Console
@@ -40,6 +41,7 @@ def report(
         forms=split_forms(forms),
         min_score=min_score,
         device=device,
+        sheet=sheet,
         progress=True,
     )
     console = Console(soft_wrap=True)

@@ -36,6 +36,7 @@ class ReportSettings:
         forms: kinds of DICOM objects to write, see :func:`lesion_app.clinical.findings.write_findings`.
         min_score: lowest score reported, 0..1; None = the config's.
         device: torch device; None = the config's choice.
+        sheet: draw ``lesions.png``.
         progress: show a bar with the time left.
     """
 
@@ -44,6 +45,7 @@ class ReportSettings:
     forms: tuple[str, ...] = DEFAULT_FORMS
     min_score: float | None = None
     device: str | None = None
+    sheet: bool = True
     progress: bool = False
 
     def check(self) -> None:
@@ -88,18 +90,19 @@ def report_study(
     forms: Sequence[str] = DEFAULT_FORMS,
     min_score: float | None = None,
     device: str | None = None,
+    sheet: bool = True,
     progress: bool = False,
 ) -> StudyReport:
     """Choose the CT series of a study, find its lesions and publish the findings whole.
 
-    ``out`` receives ``results.json`` (which series and why, which model, all files with their SHA-256),
-    ``lesions.json``, ``lesions.png`` and the DICOM objects in ``dicom/``. A study without findings gives the same
-    files. A second run on the same series replaces the first one's results.
+    ``out`` receives ``results.json`` (which series and why, which model, all files with their SHA-256), ``lesions.json``,
+    ``lesions.png`` (unless ``sheet`` is off) and the DICOM objects in ``dicom/``. A study without findings gives the
+    same files. A second run on the same series replaces the first one's results.
 
     Args:
         folder: a study's DICOM files, in any order, in sub-folders, among other files; only read.
         out: new or empty folder, or one with earlier results of the same series; not inside ``folder``.
-        models, configs, forms, min_score, device, progress: see :class:`ReportSettings`.
+        models, configs, forms, min_score, device, sheet, progress: see :class:`ReportSettings`.
 
     Raises:
         InputError: no usable series, model, config or output folder; ``out`` is as it was then.
@@ -110,6 +113,7 @@ def report_study(
         forms=tuple(forms),
         min_score=min_score,
         device=device,
+        sheet=sheet,
         progress=progress,
     )
     folder, out = check_places(folder, out)
@@ -167,6 +171,7 @@ def find_lesions(choice: SeriesChoice, stage: Path, settings: ReportSettings) ->
             bundle=model.bundle,
             min_score=settings.min_score,
             device=settings.device,
+            sheet=settings.sheet,
             progress=settings.progress,
         )
     read = document["source"].get("series_uid")

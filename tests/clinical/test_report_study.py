@@ -88,6 +88,9 @@ def test_detector_sees_exactly_the_chosen_files_and_findings_their_originals(pie
     assert pieces.options["weights"] == model / "model.pt"
     assert (pieces.options["configs"], pieces.options["min_score"]) == (("demo_inference",), 0.25)
     assert pieces.forms == ("sr",)
+    assert pieces.options["sheet"] is True
+    report_study(study, tmp_path / "bare", models=model, sheet=False)
+    assert pieces.options["sheet"] is False
     assert done.series.series_uid == "1.2.3"
     assert [path.relative_to(done.out).as_posix() for path in done.files] == [
         "results.json",
