@@ -202,12 +202,15 @@ def overfit(name: str, dim: int, steps: int, **settings: object) -> tuple[Tensor
     picture = picture + filled(dim, boxes)[0]
     one = target(dim, boxes, [2], masks=filled(dim, boxes))
     optimizer = torch.optim.Adam(network.parameters(), 5e-3)
+    # Small steps at the end: otherwise the last one's chance, and with it the number of threads, decides.
+    slower = torch.optim.lr_scheduler.StepLR(optimizer, max(2 * steps // 3, 1))
     course = []
     for _ in range(steps):
         loss = total(network([picture], [one]))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        slower.step()
         course.append(loss.detach())
     with torch.no_grad():
         (found,) = network.eval()([picture])
@@ -224,7 +227,10 @@ def test_losses_fall_on_one_image(name: str) -> None:
 @every_detector
 @both
 def test_object_of_one_image_is_found_after_training_on_it(name: str, dim: int) -> None:
-    before, after, found = overfit(name, dim, 150)
+    # Candidates that overlap the object by 0.1 to 0.5 are left out of the second stage (as published) and may score
+    # anything after one image; here they are background.
+    decided = {"roi_bg_iou": 0.5} if name == "two_stage_retina_unet" else {}
+    before, after, found = overfit(name, dim, 150, **decided)
     assert after < before / 2
     best, box = found["boxes"][0], torch.tensor(BOX[dim])
     common = (torch.minimum(best, box)[dim:] - torch.maximum(best, box)[:dim]).clamp(min=0).prod()
