@@ -95,9 +95,9 @@ def report_study(
 ) -> StudyReport:
     """Choose the CT series of a study, find its lesions and publish the findings whole.
 
-    ``out`` receives ``results.json`` (which series and why, which model, all files with their SHA-256), ``lesions.json``,
-    ``lesions.png`` (unless ``sheet`` is off) and the DICOM objects in ``dicom/``. A study without findings gives the
-    same files. A second run on the same series replaces the first one's results.
+    ``out`` receives ``results.json`` (which series and why, which model, all files with their SHA-256),
+    ``lesions.json``, ``lesions.png`` (unless ``sheet`` is off) and the DICOM objects in ``dicom/``. A study without
+    findings gives the same files. A second run on the same series replaces the first one's results.
 
     Args:
         folder: a study's DICOM files, in any order, in sub-folders, among other files; only read.
