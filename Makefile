@@ -30,7 +30,7 @@ unit: $(STAMP)
 	$(BIN)/pytest -m "not slow and not label" --numprocesses=$(JOBS) --durations=10
 
 slow: $(STAMP) $(DEPLOY_STAMP)
-	$(BIN)/pytest -m "slow and not label" --numprocesses=$(JOBS) --durations=10
+	$(BIN)/pytest -m "slow and not label" --durations=10
 
 format: $(STAMP)
 	$(BIN)/ruff format .
