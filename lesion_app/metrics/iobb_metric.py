@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
-import ignite.distributed as idist
-import numpy as np
 import torch
-from ignite.exceptions import NotComputableError
 
-from lesion_app.boxes.tracklet import Tracklet
+from lesion_app.boxes.tracklet import Box2D, Tracklet
 from lesion_app.errors import InputError
-from lesion_app.metrics.by_size import SIZE_EDGES_MM, froc_by_size, long_side_mm
+from lesion_app.metrics.by_size import SIZE_EDGES_MM
+from lesion_app.metrics.froc import FrocCurve
 from lesion_app.metrics.iobb_3d import evaluate_iobb_3d
 from lesion_app.metrics.volume_metric import LesionMetric
 
 _Extent = tuple[float, float, float, float, float, float]
-_Volume = tuple[list[Tracklet], list[_Extent], list[float]]
 
 
 class IoBBMetric(LesionMetric):
@@ -49,51 +46,23 @@ class IoBBMetric(LesionMetric):
         device: str | torch.device = "cpu",
     ) -> None:
         self.iobb_threshold = iobb_threshold
-        self._found: dict[str, _Volume] = {}
         super().__init__(
             output_transform, prefix, size_edges_mm=size_edges_mm, box_padding_px=box_padding_px, device=device
         )
         self.criterion = f"3D IoBB >= {iobb_threshold:g}"
 
-    def reset(self) -> None:
-        """Forget the volumes of the epoch; ``curve`` and ``by_size`` stay until the next result."""
-        super().reset()
-        self._found = {}
+    def _truth(self, name: str, marks: Sequence[Mapping[str, Any]]) -> list[_Extent]:
+        flat = sum("extent" not in mark for mark in marks)
+        if flat:
+            raise InputError(
+                f"{flat} of {len(marks)} lesions of {name} are marked on one slice only; 3D IoBB needs "
+                "lesions marked in 3D, so evaluate with P3D (without lens_evaluate) or prepare with 3D annotations."
+            )
+        return [cast("_Extent", tuple(float(v) for v in mark["extent"])) for mark in marks]
 
-    def update(self, output: tuple[Sequence[Sequence[Tracklet]], Sequence[Mapping[str, Any]]]) -> None:
-        """Take in the volumes of a batch."""
-        super().update(output)
-        for lesions, volume in zip(*output):
-            marks = [mark for mark in volume["annotations"] if mark.get("kind", "lesion") == "lesion"]
-            flat = sum("extent" not in mark for mark in marks)
-            if flat:
-                raise InputError(
-                    f"{flat} of {len(marks)} lesions of {volume['id']} are marked on one slice only; 3D IoBB needs "
-                    "lesions marked in 3D, so evaluate with P3D (without lens_evaluate) or prepare with 3D annotations."
-                )
-            extents = [cast("_Extent", tuple(float(v) for v in mark["extent"])) for mark in marks]
-            self._found[str(volume["id"])] = (list(lesions), extents, [float(mm) for mm in volume["spacing_mm"]])
+    def _curve(self, truth: Mapping[str, list[Any]], found: Mapping[str, list[Tracklet]]) -> FrocCurve:
+        return evaluate_iobb_3d(truth, found, self.iobb_threshold)
 
-    def compute(self) -> float:
-        """Average precision over the volumes of all processes."""
-        volumes: dict[str, _Volume] = {}
-        for of_process in cast("list[dict[str, _Volume]]", idist.all_gather(self._found)):
-            repeated = sorted(volumes.keys() & of_process.keys())
-            if repeated:
-                raise ValueError(
-                    f"{len(repeated)} volume(s), first {repeated[0]!r}, were evaluated by two processes; "
-                    "the validation sampler must not pad (DistributedSampler with even_divisible=False)"
-                )
-            volumes.update(of_process)
-        if not volumes:
-            raise NotComputableError("IoBBMetric needs at least one volume before a result")
-        # Sorted, so that equal scores rank the same however the volumes were spread over processes.
-        names = sorted(volumes)
-        truth = {name: volumes[name][1] for name in names}
-        self.curve = evaluate_iobb_3d(truth, {name: volumes[name][0] for name in names}, self.iobb_threshold)
-        sizes = [
-            long_side_mm([(x1, y1, x2, y2) for x1, y1, _, x2, y2, _ in truth[n]], volumes[n][2], self.box_padding_px)
-            for n in names
-        ]
-        self.by_size = froc_by_size(self.curve, np.concatenate(sizes), self.size_edges_mm)
-        return self.curve.average_precision
+    def _plane(self, mark: _Extent) -> Box2D:
+        x1, y1, _, x2, y2, _ = mark
+        return x1, y1, x2, y2

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
-import ignite.distributed as idist
 import torch
 from ignite.engine import Engine
-from ignite.exceptions import NotComputableError
 from ignite.metrics import Metric
 from torch import Tensor
 
 from lesion_app.metrics.object_map import ObjectMap, object_map
+from lesion_app.metrics.whole_epoch import whole_epoch
 
 _Case = tuple[dict[str, Tensor], dict[str, Tensor]]
 
@@ -23,7 +22,8 @@ class ObjectMetric(Metric):
     ``update`` takes ``(pred, target)``: one ``{boxes, scores, labels}`` an image, and one ``{id, boxes, labels}`` in
     the same pixels; other entries are not looked at. In a distributed run every process gets the result over all
     images. At the end of the epoch ``engine.state.metrics`` holds the AP of each class beside the mean, under
-    ``<prefix>ap_class_<label>``; ``result`` holds everything, ``cases`` what was compared, by id.
+    ``<prefix>ap_class_<label>``; ``result`` holds everything, ``cases`` what was compared, by id, once there is a
+    result.
 
     Args:
         output_transform: from ``engine.state.output`` to ``(pred, target)``.
@@ -32,7 +32,8 @@ class ObjectMetric(Metric):
         device: Ignite's; the metric itself works on the CPU.
 
     Raises:
-        ValueError: from ``update`` when the two sides differ in length or an image comes twice in an epoch.
+        ValueError: from ``update`` when the two sides differ in length or an image comes twice in an epoch; from
+            ``compute`` when two processes saw the same image.
         ignite.exceptions.NotComputableError: from ``compute`` without any image.
     """
 
@@ -51,6 +52,7 @@ class ObjectMetric(Metric):
         self.classes = classes
         self.result: ObjectMap | None = None
         self.cases: dict[str, _Case] = {}
+        self._own: dict[str, _Case] = {}  # of this process
         # A batch is lists of dicts, which Ignite would otherwise take apart.
         super().__init__(output_transform, device=device, skip_unrolling=True)
 
@@ -61,7 +63,7 @@ class ObjectMetric(Metric):
 
     def reset(self) -> None:
         """Forget the images of the epoch; ``result`` stays until the next one."""
-        self.cases = {}
+        self.cases, self._own = {}, {}
 
     def update(self, output: tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]]) -> None:
         """Take in the images of a batch."""
@@ -70,21 +72,16 @@ class ObjectMetric(Metric):
             raise ValueError(f"predictions for {len(pred)} images came with {len(target)} targets")
         for found, true in zip(pred, target):
             name = str(true["id"])
-            if name in self.cases:
+            if name in self._own:
                 raise ValueError(f"image {name!r} was evaluated twice in one epoch; ids must be unique")
-            self.cases[name] = (
+            self._own[name] = (
                 {key: found[key].detach().cpu() for key in ("boxes", "scores", "labels")},
                 {key: torch.as_tensor(true[key]).cpu() for key in ("boxes", "labels")},
             )
 
     def compute(self) -> float:
         """Mean AP over the images of all processes."""
-        gathered = cast("list[dict[str, _Case]]", idist.all_gather(self.cases))
-        cases = {name: case for of_process in gathered for name, case in of_process.items()}
-        if not cases:
-            raise NotComputableError("ObjectMetric needs at least one image before a result")
-        # Sorted, so that equal scores rank the same however the images were spread over processes.
-        self.cases = dict(sorted(cases.items()))
+        self.cases = whole_epoch(self._own, type(self).__name__, "image")
         self.result = object_map(
             [true for _, true in self.cases.values()],
             [found for found, _ in self.cases.values()],

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, cast
+from typing import Any
 
-import ignite.distributed as idist
 import numpy as np
 import torch
 from ignite.engine import Engine
-from ignite.exceptions import NotComputableError
 from ignite.metrics import Metric
 from torch import Tensor
 
@@ -23,6 +21,7 @@ from lesion_app.metrics.eleven_point_ap import PAPER_IOU, eleven_point_ap
 from lesion_app.metrics.froc import FrocCurve
 from lesion_app.metrics.typed_boxes import typed_boxes
 from lesion_app.metrics.typed_detection import localisation, sensitivity_table, size_ratio_table, typed_froc
+from lesion_app.metrics.whole_epoch import whole_epoch
 
 _Image = tuple[dict[str, Tensor], dict[str, Tensor], list[float]]
 _REPORTED = ("map11", "mean_iou", "coco_map", "ap50", "ap75", "missed_share")
@@ -105,19 +104,8 @@ class TypedDetectionMetric(Metric):
 
     def compute(self) -> float:
         """Pianese's mAP over the images of all processes."""
-        images: dict[str, _Image] = {}
-        for of_process in cast("list[dict[str, _Image]]", idist.all_gather(self._images)):
-            repeated = sorted(images.keys() & of_process.keys())
-            if repeated:
-                raise ValueError(
-                    f"{len(repeated)} image(s), first {repeated[0]!r}, were evaluated by two processes; "
-                    "the validation sampler must not pad (DistributedSampler with even_divisible=False)"
-                )
-            images.update(of_process)
-        if not images:
-            raise NotComputableError("TypedDetectionMetric needs at least one image before a result")
-        # Sorted, so that equal scores rank the same however the images were spread over processes.
-        names = sorted(images)
+        images = whole_epoch(self._images, type(self).__name__, "image")
+        names = list(images)
         classes = len(self.class_names)
         boxes = typed_boxes({n: images[n][0] for n in names}, {n: images[n][1] for n in names})
         sizes = [long_side_mm(images[n][0]["boxes"].numpy(), images[n][2], self.box_padding_px) for n in names]

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
-import ignite.distributed as idist
 import numpy as np
 import torch
 from ignite.engine import Engine
-from ignite.exceptions import NotComputableError
 from ignite.metrics import Metric
 
 from lesion_app.boxes.tracklet import Box2D, Tracklet
 from lesion_app.metrics.by_size import SIZE_EDGES_MM, froc_by_size, long_side_mm
 from lesion_app.metrics.froc import FROC_FPS, FrocCurve
 from lesion_app.metrics.p3d import P3DProtocol, evaluate_p3d
+from lesion_app.metrics.whole_epoch import whole_epoch
 
-_Volume = tuple[list[Tracklet], list[tuple[int, Box2D]], list[float]]
+_Volume = tuple[list[Tracklet], list[Any], list[float]]
 
 
 class LesionMetric(Metric):
@@ -88,33 +87,31 @@ class LesionMetric(Metric):
             name = str(volume["id"])
             if name in self._volumes:
                 raise ValueError(f"volume {name!r} was evaluated twice in one epoch; ids must be unique")
-            marks = [
-                (int(mark["slice"]), _box(mark["box"]))
-                for mark in volume["annotations"]
-                if mark.get("kind", "lesion") == "lesion"
-            ]
-            self._volumes[name] = (list(lesions), marks, [float(mm) for mm in volume["spacing_mm"]])
+            marks = [mark for mark in volume["annotations"] if mark.get("kind", "lesion") == "lesion"]
+            self._volumes[name] = (list(lesions), self._truth(name, marks), [float(mm) for mm in volume["spacing_mm"]])
 
     def compute(self) -> float:
-        """P3D average precision over the volumes of all processes."""
-        volumes: dict[str, _Volume] = {}
-        for of_process in cast("list[dict[str, _Volume]]", idist.all_gather(self._volumes)):
-            repeated = sorted(volumes.keys() & of_process.keys())
-            if repeated:
-                raise ValueError(
-                    f"{len(repeated)} volume(s), first {repeated[0]!r}, were evaluated by two processes; "
-                    "the validation sampler must not pad (DistributedSampler with even_divisible=False)"
-                )
-            volumes.update(of_process)
-        if not volumes:
-            raise NotComputableError("LesionMetric needs at least one volume before a result")
-        # Sorted, so that equal scores rank the same however the volumes were spread over processes.
-        names = sorted(volumes)
-        truth = {name: volumes[name][1] for name in names}
-        self.curve = evaluate_p3d(truth, {name: volumes[name][0] for name in names}, self.iou_threshold, self.protocol)
-        sizes = [long_side_mm([box for _, box in truth[name]], volumes[name][2], self.box_padding_px) for name in names]
+        """Average precision over the volumes of all processes."""
+        volumes = whole_epoch(self._volumes, type(self).__name__, "volume")
+        truth = {name: marks for name, (_, marks, _) in volumes.items()}
+        self.curve = self._curve(truth, {name: found for name, (found, _, _) in volumes.items()})
+        sizes = [
+            long_side_mm([self._plane(mark) for mark in marks], spacing, self.box_padding_px)
+            for _, marks, spacing in volumes.values()
+        ]
         self.by_size = froc_by_size(self.curve, np.concatenate(sizes), self.size_edges_mm)
         return self.curve.average_precision
+
+    def _truth(self, name: str, marks: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """What a metric keeps of the lesions marked in a volume."""
+        return [(int(mark["slice"]), _box(mark["box"])) for mark in marks]
+
+    def _curve(self, truth: Mapping[str, list[Any]], found: Mapping[str, list[Tracklet]]) -> FrocCurve:
+        return evaluate_p3d(truth, found, self.iou_threshold, self.protocol)
+
+    def _plane(self, mark: Any) -> Box2D:
+        """Box in the slice of a lesion as kept by `_truth`."""
+        return cast("Box2D", mark[1])
 
     def completed(self, engine: Engine, name: str) -> None:
         """Write the results to ``engine.state.metrics``."""
