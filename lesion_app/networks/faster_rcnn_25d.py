@@ -26,6 +26,7 @@ from lesion_app.networks.anchors import SingleLevelAnchors
 from lesion_app.networks.densenet_25d import DenseNet25D, SliceFeatures
 from lesion_app.networks.roi_heads import IgnoringRoIHeads
 from lesion_app.networks.rpn import IgnoringRPN
+from lesion_app.networks.slab_batch import slab_batch
 
 
 class FasterRCNN25D(nn.Module):
@@ -158,13 +159,7 @@ class FasterRCNN25D(nn.Module):
         return self._stages(features, batch, [size] * len(slabs), None)[0]
 
     def _batch(self, slabs: list[Tensor]) -> Tensor:
-        d = self.backbone.size_divisible
-        height = -(-max(s.shape[-2] for s in slabs) // d) * d
-        width = -(-max(s.shape[-1] for s in slabs) // d) * d
-        batch = slabs[0].new_zeros((len(slabs), slabs[0].shape[0], height, width))
-        for row, slab in zip(batch, slabs):
-            row[:, : slab.shape[-2], : slab.shape[-1]] = slab
-        return batch - self.pixel_mean
+        return slab_batch(slabs, self.backbone.size_divisible) - self.pixel_mean
 
     def _stages(
         self,

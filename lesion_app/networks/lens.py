@@ -27,6 +27,7 @@ from lesion_app.networks.densenet_25d import DenseNet25D, SliceFeatures
 from lesion_app.networks.expert_heads import ExpertRoIHeads
 from lesion_app.networks.faster_rcnn_25d import BoxHead, check_targets
 from lesion_app.networks.proposal_choice import pool_proposals
+from lesion_app.networks.slab_batch import slab_batch
 
 
 class LENS(nn.Module):
@@ -158,13 +159,7 @@ class LENS(nn.Module):
         return self._find(self.backbone.fuse(slabs), [size] * len(slabs))
 
     def _batch(self, slabs: list[Tensor]) -> Tensor:
-        d = self.backbone.size_divisible
-        height = -(-max(s.shape[-2] for s in slabs) // d) * d
-        width = -(-max(s.shape[-1] for s in slabs) // d) * d
-        batch = slabs[0].new_zeros((len(slabs), slabs[0].shape[0], height, width))
-        for row, slab in zip(batch, slabs):
-            row[:, : slab.shape[-2], : slab.shape[-1]] = slab
-        return batch - self.pixel_mean
+        return slab_batch(slabs, self.backbone.size_divisible) - self.pixel_mean
 
     def _learn(
         self, features: Tensor, sizes: list[tuple[int, int]], targets: list[dict[str, Tensor]]

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from lesion_app.networks.anchor_stage import AnchorStage
 from lesion_app.networks.anchors_nd import PyramidAnchors
 from lesion_app.networks.dense_head import DenseHead
-from lesion_app.networks.detection_targets import check_targets_nd
-from lesion_app.networks.pyramid import DETECTION_LEVELS, PyramidBackbone
+from lesion_app.networks.pyramid import PyramidBackbone
+from lesion_app.networks.pyramid_detector import PyramidDetector
 
 
-class OneStageND(nn.Module):
+class OneStageND(PyramidDetector):
     """One-stage detector for images and volumes.
-
-    I/O: ``model(images, targets)``, images a list of ``[S, H, W]`` slabs (``backbone.dim`` 2) or ``[C, D, H, W]``
-    volumes (3), sizes may differ; targets as in ``check_targets_nd``. Training returns a dict of losses, evaluation a
-    list of ``{boxes [N, 4 | 6], scores [N], labels [N]}`` in px or voxels of the image. Images without boxes are
-    valid.
 
     Sources of the numbers: ``docs/retina_unet.md``.
 
     Args:
-        backbone: pyramid with the levels 2 to 5.
-        num_classes: foreground classes.
+        backbone, num_classes: see ``PyramidDetector``, and there for the I/O.
         anchor_*: see ``PyramidAnchors``.
         head_channels, head_layers: see ``DenseHead``.
         fg_iou, bg_iou, anchors_per_image, shem_pool_factor, box_std, pre_nms, ignore_iobb: see ``AnchorStage``.
@@ -54,10 +48,7 @@ class OneStageND(nn.Module):
         detections_per_image: int = 10,
         ignore_iobb: float = 0.5,
     ) -> None:
-        super().__init__()
-        backbone.require(DETECTION_LEVELS, "a detector with anchors")
-        self.backbone = backbone
-        self.num_classes = num_classes
+        super().__init__(backbone, num_classes)
         anchors = PyramidAnchors(backbone.dim, anchor_sizes, anchor_sizes_z, anchor_scales, anchor_ratios)
         self.stage = AnchorStage(
             anchors,
@@ -75,28 +66,6 @@ class OneStageND(nn.Module):
             min_score=detection_score,
             ignore_iobb=ignore_iobb,
         )
-
-    @property
-    def num_slices(self) -> int:
-        """Channels of an image: in 2D the slices of a slab."""
-        return self.backbone.in_channels
-
-    def forward(
-        self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]] | None = None
-    ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
-        """Losses in training mode, detections in evaluation mode."""
-        if self.training:
-            targets = check_targets_nd(images, targets, self.num_classes)
-        maps, sizes = self.backbone(images, self.finest_level)
-        if not self.training:
-            return self.detections(maps, sizes)
-        assert targets is not None  # checked above
-        return self.losses(maps, targets, sizes)
-
-    @property
-    def finest_level(self) -> int:
-        """The finest level of the pyramid that is computed."""
-        return 2
 
     def losses(
         self, maps: dict[int, Tensor], targets: Sequence[dict[str, Tensor]], sizes: Sequence[tuple[int, ...]]

@@ -4,30 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from lesion_app.networks.anchor_stage import AnchorStage
 from lesion_app.networks.anchors_nd import PyramidAnchors
 from lesion_app.networks.dense_head import DenseHead
-from lesion_app.networks.detection_targets import check_targets_nd
 from lesion_app.networks.mask_head_nd import MaskHeadND
-from lesion_app.networks.pyramid import DETECTION_LEVELS, PyramidBackbone
+from lesion_app.networks.pyramid import PyramidBackbone
+from lesion_app.networks.pyramid_detector import PyramidDetector
 from lesion_app.networks.roi_stage_nd import RoIStageND
 
 
-class TwoStageND(nn.Module):
+class TwoStageND(PyramidDetector):
     """Two-stage detector for images and volumes: boxes from proposals and RoIAligned features.
-
-    I/O: ``model(images, targets)``, images a list of ``[S, H, W]`` slabs (``backbone.dim`` 2) or ``[C, D, H, W]``
-    volumes (3), sizes may differ; targets as in ``check_targets_nd``. Training returns a dict of losses, evaluation a
-    list of ``{boxes [N, 4 | 6], scores [N], labels [N]}`` in px or voxels of the image. Images without boxes are
-    valid.
 
     Sources of the numbers: ``docs/retina_unet.md``.
 
     Args:
-        backbone: pyramid with the levels 2 to 5.
-        num_classes: foreground classes.
+        backbone, num_classes: see ``PyramidDetector``, and there for the I/O.
         anchor_*: see ``PyramidAnchors``.
         rpn_channels: of the shared convolution of the proposal network.
         rpn_fg_iou, rpn_bg_iou, rpn_anchors_per_image, shem_pool_factor, box_std, rpn_pre_nms, rpn_nms_iou, ignore_iobb:
@@ -73,10 +67,7 @@ class TwoStageND(nn.Module):
         mask_head: MaskHeadND | None = None,
         mask_roi_size: Sequence[int] | None = None,
     ) -> None:
-        super().__init__()
-        backbone.require(DETECTION_LEVELS, "a detector with anchors")
-        self.backbone = backbone
-        self.num_classes = num_classes
+        super().__init__(backbone, num_classes)
         self.rpn_post_nms_train = rpn_post_nms_train
         self.rpn_post_nms_test = rpn_post_nms_test
         dim, width = backbone.dim, backbone.out_channels
@@ -117,28 +108,6 @@ class TwoStageND(nn.Module):
             mask_head=mask_head,
             mask_roi_size=mask_roi_size,
         )
-
-    @property
-    def num_slices(self) -> int:
-        """Channels of an image: in 2D the slices of a slab."""
-        return self.backbone.in_channels
-
-    @property
-    def finest_level(self) -> int:
-        """The finest level of the pyramid that is computed."""
-        return 2
-
-    def forward(
-        self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]] | None = None
-    ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
-        """Losses in training mode, detections in evaluation mode."""
-        if self.training:
-            targets = check_targets_nd(images, targets, self.num_classes)
-        maps, sizes = self.backbone(images, self.finest_level)
-        if not self.training:
-            return self.detections(maps, sizes)
-        assert targets is not None  # checked above
-        return self.losses(maps, targets, sizes)
 
     def losses(
         self, maps: dict[int, Tensor], targets: Sequence[dict[str, Tensor]], sizes: Sequence[tuple[int, ...]]

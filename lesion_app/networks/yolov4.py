@@ -22,6 +22,7 @@ from torchvision.ops import batched_nms, clip_boxes_to_image
 from lesion_app.boxes.diou_nms import diou_nms
 from lesion_app.networks.csp_darknet import CSPDarknet53, scaled
 from lesion_app.networks.faster_rcnn_25d import check_targets
+from lesion_app.networks.slab_batch import slab_batch
 from lesion_app.networks.yolo_head import Predictions, YOLOHead, decode_heads
 from lesion_app.networks.yolo_loss import YOLOLoss
 from lesion_app.networks.yolo_neck import YOLONeck
@@ -130,19 +131,12 @@ class YOLOv4(nn.Module):
         return decode_heads(list(self.heads), self.neck(self.backbone(image)))  # type: ignore[arg-type]
 
     def _batch(self, slabs: list[Tensor]) -> Tensor:
-        """Slabs in the upper left corners of one batch of air."""
         wrong = [s.shape[0] for s in slabs if s.shape[0] != self.num_slices]
         if wrong:
             raise ValueError(f"a slab of {wrong[0]} slices came to a network of {self.num_slices}")
         # BatchNorm cannot learn from a map of one value.
         least = 2 * SIZE_DIVISIBLE if self.training else SIZE_DIVISIBLE
-        height, width = (
-            max(least, -(-max(s.shape[axis] for s in slabs) // SIZE_DIVISIBLE) * SIZE_DIVISIBLE) for axis in (-2, -1)
-        )
-        batch = slabs[0].new_zeros((len(slabs), self.num_slices, height, width))
-        for row, slab in zip(batch, slabs):
-            row[:, : slab.shape[-2], : slab.shape[-1]] = slab
-        return batch
+        return slab_batch(slabs, SIZE_DIVISIBLE, least)
 
     def _detect(self, predictions: Predictions, index: int, size: tuple[int, int]) -> dict[str, Tensor]:
         boxes = clip_boxes_to_image(predictions.boxes[index], size)
