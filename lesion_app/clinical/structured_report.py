@@ -6,18 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import highdicom as hd
-import numpy as np
 from highdicom.sr import (
     AlgorithmIdentification,
-    CodedConcept,
-    ImageRegion,
     Measurement,
-    MeasurementReport,
     MeasurementsAndQualitativeEvaluations,
-    PlanarROIMeasurementsAndQualitativeEvaluations,
     QualitativeEvaluation,
-    Scoord3DContentItem,
-    SourceImageForRegion,
     TrackingIdentifier,
 )
 from pydicom.dataset import Dataset
@@ -27,10 +20,10 @@ from lesion_app.clinical import private_codes
 from lesion_app.clinical.axial_places import AxialPlace
 from lesion_app.clinical.identifiers import FindingsIdentity
 from lesion_app.clinical.lesion_boxes import LesionBoxes
-from lesion_app.clinical.result_header import MANUFACTURER, ResultHeader, reference_header
+from lesion_app.clinical.measurement_report import lesion_group, measurement_report
+from lesion_app.clinical.result_header import MANUFACTURER, ResultHeader
 from lesion_app.clinical.source_series import SourceSeries
 
-_MM_DIGITS = 2
 _SCORE_DIGITS = 4
 
 
@@ -43,9 +36,7 @@ def structured_report(
 ) -> Dataset:
     """One planar measurement group (TID 1410) a lesion, or one group (TID 1501) that says that none was found.
 
-    A group holds the box on the key slice (Image Region, SCOORD, px of that very image), the two end faces of the 3D
-    box (SCOORD3D, LPS mm; an item that TID 1410 as an extensible template may be given), both sides of the key-slice
-    box and the extent across slices in mm, the score, and which algorithm with which weights.
+    A lesion's group (`lesion_group`) also holds the score, and which algorithm with which weights.
 
     Args:
         document: the content of ``lesions.json``.
@@ -57,11 +48,19 @@ def structured_report(
     Source:
         DICOM PS3.16 TID 1500, 1410, 1501, 4019; IHE Radiology AI Results (AIR).
     """
-    evidence = [reference_header(source, one) for one in source.headers]
     algorithm = _algorithm(header.identity)
     if lesions:
         groups: list[Any] = [
-            _lesion_group(lesion, document["grid"], source, places[lesion.key_slice], header.identity, algorithm)
+            lesion_group(
+                lesion,
+                lesion.name,
+                document["grid"],
+                source,
+                places[lesion.key_slice],
+                header,
+                [Measurement(private_codes.DETECTION_SCORE, round(lesion.score, _SCORE_DIGITS), codes.UCUM.NoUnits)],
+                algorithm,
+            )
             for lesion in lesions
         ]
     else:
@@ -73,26 +72,12 @@ def structured_report(
         model_name=header.identity.network,
         serial_number=header.identity.weights_sha256,
     )
-    content = MeasurementReport(
-        observation_context=hd.sr.ObservationContext(
-            observer_device_context=hd.sr.ObserverContext(
-                observer_type=codes.DCM.Device, observer_identifying_attributes=device
-            )
-        ),
-        procedure_reported=codes.LN.CTUnspecifiedBodyRegion,
-        imaging_measurements=groups,
-        title=codes.DCM.ImagingMeasurementReport,
+    context = hd.sr.ObservationContext(
+        observer_device_context=hd.sr.ObserverContext(
+            observer_type=codes.DCM.Device, observer_identifying_attributes=device
+        )
     )
-    report = hd.sr.Comprehensive3DSR(
-        evidence=evidence,
-        content=content[0],
-        is_complete=True,
-        is_final=True,
-        is_verified=False,
-        coding_schemes=private_codes.coding_schemes(),
-        **header.arguments("sr"),
-    )
-    return header.complete(report)
+    return measurement_report(groups, context, source, header)
 
 
 def _algorithm(identity: FindingsIdentity) -> AlgorithmIdentification:
@@ -106,51 +91,6 @@ def _algorithm(identity: FindingsIdentity) -> AlgorithmIdentification:
             f"lowest score reported: {identity.score_threshold:g}",
         ],
     )
-
-
-def _lesion_group(
-    lesion: LesionBoxes,
-    grid: Mapping[str, Any],
-    source: SourceSeries,
-    place: AxialPlace | None,
-    identity: FindingsIdentity,
-    algorithm: AlgorithmIdentification,
-) -> PlanarROIMeasurementsAndQualitativeEvaluations:
-    assert place is not None
-    x1, y1, x2, y2 = place.boxes_to_image(lesion.key_box)[0]
-    longer, shorter = lesion.key_sides_mm(grid["spacing_mm"])
-    millimetres = [
-        (private_codes.LONGEST_DIAMETER, longer),
-        (private_codes.SHORT_DIAMETER, shorter),
-        (private_codes.HEIGHT, lesion.height_mm(grid["spacing_mm"])),
-    ]
-    group = PlanarROIMeasurementsAndQualitativeEvaluations(
-        tracking_identifier=TrackingIdentifier(uid=identity.tracking_uid(lesion.number), identifier=lesion.name),
-        referenced_region=ImageRegion(
-            graphic_type=hd.sr.GraphicTypeValues.POLYLINE,
-            graphic_data=np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2], [x1, y1]]),
-            source_image=SourceImageForRegion(place.plane.sop_class_uid, place.plane.instance_uid, place.plane.frames),
-        ),
-        geometric_purpose=codes.SCT.BoundedBy,
-        finding_category=codes.SCT.MorphologicallyAbnormalStructure,
-        finding_type=codes.SCT.Lesion,
-        algorithm_id=algorithm,
-        measurements=[
-            Measurement(private_codes.DETECTION_SCORE, round(lesion.score, _SCORE_DIGITS), codes.UCUM.NoUnits),
-            *(Measurement(name, round(value, _MM_DIGITS), codes.UCUM.Millimeter) for name, value in millimetres),
-        ],
-    )
-    group[0].ContentSequence.extend(
-        Scoord3DContentItem(
-            name=CodedConcept(*private_codes.BOX_3D[:3]),
-            graphic_type=hd.sr.GraphicTypeValues3D.POLYGON,
-            graphic_data=face,
-            frame_of_reference_uid=source.frame_of_reference_uid,
-            relationship_type=hd.sr.RelationshipTypeValues.CONTAINS,
-        )
-        for face in lesion.end_faces_lps(np.asarray(grid["affine_lps"]))
-    )
-    return group
 
 
 def _nothing_found(
