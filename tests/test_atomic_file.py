@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lesion_app.atomic_file import replacing
+from lesion_app.atomic_file import replacing, replacing_folder
 
 
 def test_new_content_takes_the_old_ones_place(tmp_path: Path) -> None:
@@ -37,3 +37,43 @@ def test_error_before_anything_was_written_is_not_hidden(tmp_path: Path) -> None
     with pytest.raises(ValueError, match="early"), replacing(tmp_path / "a.txt"):
         raise ValueError("early")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_new_folder_takes_the_old_ones_place(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "set"
+    for name in ("old", "new"):
+        with replacing_folder(path) as temporary:
+            (temporary / name).touch()
+    assert [p.name for p in path.iterdir()] == ["new"]
+    assert [p.name for p in path.parent.iterdir()] == ["set"]
+
+
+def test_error_while_filling_a_folder_leaves_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "set"
+    path.mkdir()
+    (path / "old").touch()
+
+    def fill_half() -> None:
+        with replacing_folder(path) as temporary:
+            (temporary / "new").touch()
+            raise RuntimeError("halfway")
+
+    with pytest.raises(RuntimeError, match="halfway"):
+        fill_half()
+    assert [p.name for p in path.iterdir()] == ["old"]
+    assert [p.name for p in tmp_path.iterdir()] == ["set"]
+
+
+def test_a_folder_filled_by_somebody_else_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "set"
+
+    def fill() -> None:
+        with replacing_folder(path, only_empty=True) as temporary:
+            (temporary / "ours").touch()
+            path.mkdir()
+            (path / "theirs").touch()
+
+    with pytest.raises(OSError, match="not empty"):
+        fill()
+    assert [p.name for p in path.iterdir()] == ["theirs"]
+    assert [p.name for p in tmp_path.iterdir()] == ["set"]

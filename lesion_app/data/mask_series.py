@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import uuid
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from lesion_app.atomic_file import replacing_folder
 
 MASK_FOLDER = "Masks_png"
 """Beside ``Images_png`` of a data set's root."""
@@ -30,15 +29,6 @@ def write_mask_series(mask: np.ndarray, folder: Path) -> None:
     """
     if mask.size and not 0 <= int(mask.min()) <= int(mask.max()) < 2**16:
         raise ValueError(f"masks hold {mask.min()} to {mask.max()}; expected numbers from 0 to {2**16 - 1}")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{uuid.uuid4().hex[:8]}-{folder.name}")
-    try:
-        temporary.mkdir()
+    with replacing_folder(folder) as temporary:
         for z in np.flatnonzero(mask.any(axis=(1, 2))).tolist():
             Image.fromarray(mask[z].astype(np.uint16)).save(temporary / f"{len(mask) - z:03d}.png")
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(temporary, folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
-import uuid
 import zlib
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from lesion_app.atomic_file import replacing_folder
 from transforms.ct_reader import open_ct
 
 HU_OFFSET = 32768
@@ -32,22 +31,13 @@ def write_png_series(image: Path, folder: Path) -> None:
         OSError: the folder cannot be written.
     """
     volume = open_ct(image).read().numpy()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{uuid.uuid4().hex[:8]}-{folder.name}")
-    try:
-        temporary.mkdir()
+    with replacing_folder(folder) as temporary:
         for number, plane in enumerate(volume[::-1], start=1):
             pixels = (plane.astype(np.int32) + HU_OFFSET).astype(np.uint16)
             # Noise holds no repeats worth the search for them; entropy coding alone is faster and no larger.
             Image.fromarray(pixels).save(
                 temporary / f"{number:03d}.png", compress_level=1, compress_type=zlib.Z_HUFFMAN_ONLY
             )
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(temporary, folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
 
 
 def has_png_series(folder: Path, slices: int) -> bool:

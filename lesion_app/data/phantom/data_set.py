@@ -5,13 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import multiprocessing
-import os
-import shutil
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
+from lesion_app.atomic_file import replacing_folder
 from lesion_app.data.missing_labels import BOX_PADDING_PX, draw_labelled, highest_missing_rate
 from lesion_app.data.phantom.deeplesion_layout import (
     COLUMNS,
@@ -110,8 +107,7 @@ def write_data_set(
     root = np.random.SeedSequence(seed)
     patient_seeds = root.spawn(patients)
     splits = _assign_splits(patients, split, np.random.default_rng(root.spawn(1)[0]))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with replacing_folder(out) as folder:
+    with replacing_folder(out, only_empty=True) as folder:
         images = folder / "Images_png"
         jobs = [_Job(i, patient_seeds[i], splits[i], images, draw, missing_law, missing_rate) for i in range(patients)]
         written: list[_Written] = []
@@ -226,21 +222,6 @@ def _write_tables(folder: Path, written: list[_Written]) -> None:
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")
-
-
-@contextmanager
-def replacing_folder(out: Path) -> Iterator[Path]:
-    """Yield a temporary sibling that takes the place of ``out`` when all went well and vanishes otherwise."""
-    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
-        yield folder
-        folder.chmod(0o755)
-        if out.exists():
-            out.rmdir()  # empty, as checked
-        os.replace(folder, out)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
 
 
 def _assign_splits(patients: int, shares: tuple[float, float, float], rng: np.random.Generator) -> list[str]:

@@ -12,7 +12,8 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from lesion_app.data.phantom.data_set import check_data_set, replacing_folder, write_data_set
+from lesion_app.atomic_file import replacing_folder
+from lesion_app.data.phantom.data_set import check_data_set, write_data_set
 from lesion_app.data.phantom.deeplesion_layout import TRUTH_CONVENTION
 from lesion_app.data.phantom.follow_up import draw_follow_up
 from lesion_app.data.phantom.patient import Phantom, draw_phantom
@@ -98,8 +99,7 @@ def write_collection(
         return CollectionSummary(out, patients, patients * visits, done.slices, done.lesions, done.labels)
     check_data_set(out, patients, seed, split, "none", None, workers)
     seeds = np.random.SeedSequence(seed).spawn(patients)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with replacing_folder(out) as folder:
+    with replacing_folder(out, only_empty=True) as folder:
         jobs = [_Job(kind, i, seed, seeds[i], settings, folder) for i in range(patients)]
         written: list[_Written] = []
         for one in _run(jobs, workers):
