@@ -13,9 +13,6 @@ every row. A detector of your own enters with one config: ``--detector mine=mine
 from __future__ import annotations
 
 import argparse
-import json
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -28,9 +25,9 @@ from detector_benchmark.report import Run, row_folder, write_report
 from detector_benchmark.rows import PRETRAINING, Row, benchmark_rows, pretraining_row
 from detector_benchmark.runs import Runs, stand_in_weights
 from detector_benchmark.scales import SCALES
+from resumable_study import remember_settings, run_processes, run_program
 from rich.console import Console
 
-from lesion_app.atomic_file import replacing
 from lesion_app.cli import parse_overrides
 from lesion_app.errors import InputError
 from lesion_app.progress import progress_bar
@@ -40,15 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the benchmark; 0 = everything asked for is done."""
     options = parse_arguments(argv)
     console = Console(soft_wrap=True, highlight=False)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` stops the rows, too
-    try:
-        return run_benchmark(options, console)
-    except InputError as error:
-        console.print(f"error: {error}", style="red", markup=False)
-        return 2
-    except KeyboardInterrupt:
-        console.print("stopped; the same command goes on from here")
-        return 130
+    return run_program(lambda: run_benchmark(options, console), console)
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -95,7 +84,7 @@ def run_benchmark(options: argparse.Namespace, console: Console) -> int:
         "set": shared,
     }
     weights = starting_weights(options, scale.coco, out)
-    remember_settings(out, settings)
+    remember_settings(out, settings, "benchmark")
     started = time.monotonic()
     data = make_data(out, scale, settings["patients"], options.dataset, console)
     runs = Runs(out, scale, {PRETRAINING: pretraining_row(), **rows}, data, weights, shared, options.threads)
@@ -144,38 +133,25 @@ def train_rows(
     console: Console,
 ) -> list[Run]:
     """Train and evaluate what is not done yet, ``jobs`` at a time; returns what failed."""
-    waiting = [run for run in wanted if not runs.finished(run)]
-    running: dict[Run, subprocess.Popen[bytes]] = {}
-    failed: list[Run] = []
-    try:
-        with progress_bar(console, "iterations") as bar:
-            task = bar.add_task("", total=sum(map(runs.length, wanted)))
-            while waiting or running:
-                for run in runs.ready(waiting, jobs - len(running)):
-                    waiting.remove(run)
-                    running[run] = runs.start(run)
-                    console.print(f"{time.strftime('%H:%M:%S')} started {run[0]}, seed {run[1]}")
-                if not running:
-                    break  # what is left waits for weights whose run failed
-                time.sleep(1.0)
-                for run, process in list(running.items()):
-                    if process.poll() is None:
-                        continue
-                    del running[run]
-                    if process.returncode != 0 or not runs.finished(run):
-                        failed.append(run)
-                        log = row_folder(runs.out, run) / "log.txt"
-                        console.print(f"[red]{run[0]}, seed {run[1]} failed; see {log}[/red]")
-                        continue
-                    write_report(runs.out, rows, reported, settings)
-                    console.print(f"{time.strftime('%H:%M:%S')} finished {run[0]}, seed {run[1]}")
-                bar.update(task, completed=sum(map(runs.iterations, wanted)))
-    finally:
-        for process in running.values():
-            process.terminate()
-        for process in running.values():
-            process.wait()
-    return failed
+
+    def report(_: Run) -> str:
+        write_report(runs.out, rows, reported, settings)
+        return ""
+
+    with progress_bar(console, "iterations") as bar:
+        task = bar.add_task("", total=sum(map(runs.length, wanted)))
+        return run_processes(
+            [run for run in wanted if not runs.finished(run)],
+            jobs,
+            console,
+            ready=runs.ready,
+            start=runs.start,
+            finished=runs.finished,
+            name=lambda run: f"{run[0]}, seed {run[1]}",
+            log=lambda run: row_folder(runs.out, run) / "log.txt",
+            report=report,
+            progress=lambda: bar.update(task, completed=sum(map(runs.iterations, wanted))),
+        )
 
 
 def parse_detectors(given: list[str] | None) -> dict[str, list[str]]:
@@ -187,21 +163,6 @@ def parse_detectors(given: list[str] | None) -> dict[str, list[str]]:
             raise InputError(f"--detector was given '{text}'; expected NAME=CONFIG, as in --detector mine=mine.json")
         found[name] = [str(Path(c).absolute()) if Path(c).is_file() else c for c in configs.split(",")]
     return found
-
-
-def remember_settings(out: Path, settings: dict[str, Any]) -> None:
-    """Refuse to mix rows of other settings into a benchmark."""
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "settings.json"
-    if path.is_file():
-        before = json.loads(path.read_text())
-        if before != settings:
-            raise InputError(
-                f"{out} holds a benchmark with the settings {before}, asked were {settings}; name another --out"
-            )
-        return
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(settings, indent=1))
 
 
 if __name__ == "__main__":

@@ -11,23 +11,19 @@ epoch. The ladder comes first, seed by seed, then the other arms with the first 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import signal
 import subprocess
 import sys
-import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from lens_study.arms import ARMS
 from lens_study.collections import make_collections
 from lens_study.report import write_report
 from lens_study.run_arm import FIGURES, Places
 from lens_study.scales import SCALES
+from resumable_study import remember_settings, run_processes, run_program, start_process
 from rich.console import Console
 
-from lesion_app.atomic_file import replacing
 from lesion_app.errors import InputError
 from lesion_app.progress import progress_bar
 
@@ -39,15 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the study; 0 = everything asked for is done."""
     options = parse_arguments(argv)
     console = Console()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` stops the arms, too
-    try:
-        return run_study(options, console)
-    except InputError as error:
-        console.print(f"error: {error}", style="red", highlight=False)
-        return 2
-    except KeyboardInterrupt:
-        console.print("stopped; the same command goes on from here")
-        return 130
+    return run_program(lambda: run_study(options, console), console)
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -69,35 +57,29 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
     remember_settings(out, {"scale": options.scale})
     todo = planned(options.seeds, options.arms)
     waiting = [run for run in todo if not finished(out, run)]
-    running: dict[Run, subprocess.Popen[bytes]] = {}
-    failed: list[Run] = []
-    try:
-        with progress_bar(console, "arms") as bar:
-            task = bar.add_task("", total=len(todo), completed=len(todo) - len(waiting))
-            while waiting or running:
-                for run in ready(waiting, out, options.jobs - len(running)):
-                    waiting.remove(run)
-                    make_collections(Places(out, run[1]).data, SCALES[options.scale], run[1], console)
-                    running[run] = start(out, run, options.scale, options.threads)
-                    console.print(f"{time.strftime('%H:%M:%S')} started {run[0]}, seed {run[1]}", highlight=False)
-                if not running:
-                    break  # what is left waits for an arm that failed
-                time.sleep(2.0)
-                for run, process in list(running.items()):
-                    if process.poll() is None:
-                        continue
-                    del running[run]
-                    if process.returncode != 0 or not finished(out, run):
-                        failed.append(run)
-                        log = Places(out, run[1]).arm(run[0]) / "log.txt"
-                        console.print(f"[red]{run[0]}, seed {run[1]} failed; see {log}[/red]")
-                        continue
-                    write_report(out, todo, options.scale)
-                    console.print(f"{time.strftime('%H:%M:%S')} finished {run[0]}, seed {run[1]}", highlight=False)
-                    bar.update(task, advance=1)
-    finally:
-        for process in running.values():
-            process.terminate()
+    with progress_bar(console, "arms") as bar:
+        task = bar.add_task("", total=len(todo))
+
+        def begin(run: Run) -> subprocess.Popen[bytes]:
+            make_collections(Places(out, run[1]).data, SCALES[options.scale], run[1], console)
+            return start(out, run, options.scale, options.threads)
+
+        def report(_: Run) -> str:
+            write_report(out, todo, options.scale)
+            return ""
+
+        failed = run_processes(
+            waiting,
+            options.jobs,
+            console,
+            ready=lambda runs: ready(runs, out),
+            start=begin,
+            finished=lambda run: finished(out, run),
+            name=lambda run: f"{run[0]}, seed {run[1]}",
+            log=lambda run: Places(out, run[1]).arm(run[0]) / "log.txt",
+            report=report,
+            progress=lambda: bar.update(task, completed=sum(finished(out, run) for run in todo)),
+        )
     done = write_report(out, todo, options.scale)
     console.print(f"wrote {out}/summary.json, tables.md, ladder.png: {done} of {len(todo)} runs done")
     if failed or waiting:
@@ -119,10 +101,9 @@ def needed(run: Run) -> list[Run]:
     return [(name, run[1]) for name in (*arm.needs, *(("multi",) if arm.mined else ()))]
 
 
-def ready(waiting: list[Run], out: Path, slots: int) -> list[Run]:
-    """The next runs that can start."""
-    able = [run for run in waiting if all(finished(out, need) for need in needed(run))]
-    return able[: max(slots, 0)]
+def ready(waiting: Sequence[Run], out: Path) -> list[Run]:
+    """Those whose needs are met."""
+    return [run for run in waiting if all(finished(out, need) for need in needed(run))]
 
 
 def finished(out: Path, run: Run) -> bool:
@@ -131,33 +112,12 @@ def finished(out: Path, run: Run) -> bool:
     return (folder / "trained").is_file() and all((folder / row.name / FIGURES).is_file() for row in rows)
 
 
-def remember_settings(out: Path, settings: dict[str, Any]) -> None:
-    """Refuse to mix runs of other settings into a study."""
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "settings.json"
-    if path.is_file():
-        before = json.loads(path.read_text())
-        if before != settings:
-            raise InputError(
-                f"{out} holds a study with the settings {before}, asked were {settings}; name another --out"
-            )
-        return
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(settings, indent=1))
-
-
 def start(out: Path, run: Run, scale: str, threads: int) -> subprocess.Popen[bytes]:
     """Start an arm; it goes on where an earlier start was stopped."""
     folder = Places(out, run[1]).arm(run[0])
     folder.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-    with (folder / "log.txt").open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, str(HERE / "lens_study" / "run_arm.py"), str(out), run[0], str(run[1]), scale],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment,
-        )
+    script = HERE / "lens_study" / "run_arm.py"
+    return start_process(script, [out, run[0], str(run[1]), scale], folder, threads)
 
 
 if __name__ == "__main__":

@@ -14,11 +14,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,10 +25,10 @@ from typing import Any
 from missing_labels.arms import Arm, study_arms
 from missing_labels.report import write_report
 from missing_labels.scales import SCALES
+from resumable_study import remember_settings, run_processes, run_program, start_process
 from rich.console import Console
 from rich.progress import Progress
 
-from lesion_app.atomic_file import replacing
 from lesion_app.cli import parse_overrides
 from lesion_app.data.datalist import DATALIST, prepare_deeplesion
 from lesion_app.data.inserted import write_inserted
@@ -46,15 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the study; 0 = everything asked for is done."""
     options = parse_arguments(argv)
     console = Console()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` stops the arms, too
-    try:
-        return run_study(options, console)
-    except InputError as error:
-        console.print(f"error: {error}", style="red", highlight=False)
-        return 2
-    except KeyboardInterrupt:
-        console.print("stopped; the same command goes on from here")
-        return 130
+    return run_program(lambda: run_study(options, console), console)
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -92,42 +83,33 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
     remember_settings(out, settings)
     todo = planned(arms, options.seeds, options.arms, options.all_seeds)
     waiting = [run for run in todo if not finished(out, run)]
-    running: dict[Run, subprocess.Popen[bytes]] = {}
-    failed: list[Run] = []
-    try:
-        with progress_bar(console, "iterations") as bar:
-            total = total_iterations(scale, shared)
-            task = bar.add_task("", total=total * len(todo))
-            while waiting or running:
-                for run in ready(waiting, out, arms, options.jobs - len(running)):
-                    waiting.remove(run)
-                    make_data(out, scale, run[1], arms[run[0]], console, bar)
-                    running[run] = start(out, run, arms[run[0]], scale, shared, options.threads)
-                    console.print(f"{time.strftime('%H:%M:%S')} started {run[0]}, seed {run[1]}", highlight=False)
-                if not running:
-                    break  # what is left waits for an arm that failed
-                time.sleep(2.0)
-                for run, process in list(running.items()):
-                    if process.poll() is None:
-                        continue
-                    del running[run]
-                    if process.returncode != 0 or not finished(out, run):
-                        failed.append(run)
-                        console.print(
-                            f"[red]{run[0]}, seed {run[1]} failed; see {arm_folder(out, run) / 'log.txt'}[/red]"
-                        )
-                        continue
-                    write_report(out, arms, todo, scale)
-                    found = json.loads((arm_folder(out, run) / "evaluation" / "evaluation.json").read_text())["models"]
-                    console.print(
-                        f"{time.strftime('%H:%M:%S')} finished {run[0]}, seed {run[1]}: AP teacher "
-                        f"{found['teacher']['p3d_ap']:.3f}, student {found['student']['p3d_ap']:.3f}",
-                        highlight=False,
-                    )
-                bar.update(task, completed=sum(total if finished(out, r) else iterations(out, r) for r in todo))
-    finally:
-        for process in running.values():
-            process.terminate()
+    with progress_bar(console, "iterations") as bar:
+        total = total_iterations(scale, shared)
+        task = bar.add_task("", total=total * len(todo))
+
+        def begin(run: Run) -> subprocess.Popen[bytes]:
+            make_data(out, scale, run[1], arms[run[0]], console, bar)
+            return start(out, run, arms[run[0]], scale, shared, options.threads)
+
+        def report(run: Run) -> str:
+            write_report(out, arms, todo, scale)
+            found = json.loads((arm_folder(out, run) / "evaluation" / "evaluation.json").read_text())["models"]
+            return f": AP teacher {found['teacher']['p3d_ap']:.3f}, student {found['student']['p3d_ap']:.3f}"
+
+        failed = run_processes(
+            waiting,
+            options.jobs,
+            console,
+            ready=lambda runs: ready(runs, out, arms),
+            start=begin,
+            finished=lambda run: finished(out, run),
+            name=lambda run: f"{run[0]}, seed {run[1]}",
+            log=lambda run: arm_folder(out, run) / "log.txt",
+            report=report,
+            progress=lambda: bar.update(
+                task, completed=sum(total if finished(out, r) else iterations(out, r) for r in todo)
+            ),
+        )
     done = write_report(out, arms, todo, scale)
     console.print(
         f"wrote {out}/summary.json, table.md, froc.png, curves.png, mining.png: {done} of {len(todo)} runs done"
@@ -145,21 +127,6 @@ def planned(arms: Mapping[str, Arm], seeds: list[int], only: list[str] | None, a
     others = [name for name in chosen if not arms[name].every_seed]
     runs = [(name, seed) for seed in seeds for name in main_arms]
     return runs + [(name, seed) for seed in (seeds if all_seeds else seeds[:1]) for name in others]
-
-
-def remember_settings(out: Path, settings: dict[str, Any]) -> None:
-    """Refuse to mix runs of other settings into a study."""
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "settings.json"
-    if path.is_file():
-        before = json.loads(path.read_text())
-        if before != settings:
-            raise InputError(
-                f"{out} holds a study with the settings {before}, asked were {settings}; name another --out"
-            )
-        return
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(settings, indent=1))
 
 
 def data_folder(out: Path, seed: int, rate: float | None) -> Path:
@@ -219,14 +186,10 @@ def total_iterations(scale: dict[str, Any], shared: dict[str, Any]) -> int:
     return int(merged["epochs"]) * int(merged["epoch_length"])
 
 
-def ready(waiting: list[Run], out: Path, arms: Mapping[str, Arm], slots: int) -> list[Run]:
-    """The next runs that can start: those that need no other arm's model, or whose model is there."""
-    able = []
-    for name, seed in waiting:
-        need = arms[name].offline
-        if need is None or finished(out, (need[0], seed)):
-            able.append((name, seed))
-    return able[: max(slots, 0)]
+def ready(waiting: Sequence[Run], out: Path, arms: Mapping[str, Arm]) -> list[Run]:
+    """Those that need no other arm's model, or whose model is there."""
+    needs = [arms[name].offline for name, _ in waiting]
+    return [run for run, need in zip(waiting, needs) if need is None or finished(out, (need[0], run[1]))]
 
 
 def start(
@@ -255,14 +218,7 @@ def start(
         }
     (folder / "arm.json").write_text(json.dumps(described, indent=1))
     (folder / "overlay.json").write_text(json.dumps({**shared, **arm.overrides}, indent=1))
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-    with (folder / "log.txt").open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, str(HERE / "missing_labels" / "run_arm.py"), str(folder)],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment,
-        )
+    return start_process(HERE / "missing_labels" / "run_arm.py", [folder], folder, threads)
 
 
 if __name__ == "__main__":

@@ -14,18 +14,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from resumable_study import remember_settings, run_processes, run_program, start_process
 from review_study.report import write_report
 from review_study.scales import ARMS, SCALES, START
 from rich.console import Console
 
-from lesion_app.atomic_file import replacing
 from lesion_app.cli import parse_overrides
 from lesion_app.data.datalist import DATALIST, prepare_deeplesion
 from lesion_app.data.phantom import write_phantom
@@ -40,15 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the study; 0 = everything asked for is done."""
     options = parse_arguments(argv)
     console = Console()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` stops the arms, too
-    try:
-        return run_study(options, console)
-    except InputError as error:
-        console.print(f"error: {error}", style="red", highlight=False)
-        return 2
-    except KeyboardInterrupt:
-        console.print("stopped; the same command goes on from here")
-        return 130
+    return run_program(lambda: run_study(options, console), console)
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -88,41 +80,30 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
     remember_settings(out, {"scale": options.scale, **chosen, "set": shared})
     todo = [(arm, seed) for seed in options.seeds for arm in (START, *(a for a in ARMS if a in arms))]
     waiting = [run for run in todo if not finished(out, run, scale)]
-    running: dict[Run, subprocess.Popen[bytes]] = {}
-    failed: list[Run] = []
-    try:
-        with progress_bar(console, "arms") as bar:
-            task = bar.add_task("", total=len(todo))
-            while waiting or running:
-                for run in ready(waiting, out, scale)[: options.jobs - len(running)]:
-                    waiting.remove(run)
-                    make_data(out, scale, run[1], console)
-                    running[run] = start(out, run, scale, shared, options.threads)
-                    console.print(f"{time.strftime('%H:%M:%S')} started {run[0]}, seed {run[1]}", highlight=False)
-                if not running:
-                    break  # what is left waits for a first model that failed
-                time.sleep(1.0)
-                for run, process in list(running.items()):
-                    if process.poll() is None:
-                        continue
-                    del running[run]
-                    if process.returncode != 0 or not finished(out, run, scale):
-                        failed.append(run)
-                        console.print(
-                            f"[red]{run[0]}, seed {run[1]} failed; see {arm_folder(out, run) / 'log.txt'}[/red]"
-                        )
-                        continue
-                    write_report(out, arms, options.seeds, scale)
-                    found = json.loads(last_result(out, run, scale).read_text())
-                    console.print(
-                        f"{time.strftime('%H:%M:%S')} finished {run[0]}, seed {run[1]}: AP "
-                        f"{found['teacher']['p3d_ap']:.3f} after {found['reviewed']} reviewed boxes",
-                        highlight=False,
-                    )
-                bar.update(task, completed=sum(finished(out, run, scale) for run in todo))
-    finally:
-        for process in running.values():
-            process.terminate()
+    with progress_bar(console, "arms") as bar:
+        task = bar.add_task("", total=len(todo))
+
+        def begin(run: Run) -> subprocess.Popen[bytes]:
+            make_data(out, scale, run[1], console)
+            return start(out, run, scale, shared, options.threads)
+
+        def report(run: Run) -> str:
+            write_report(out, arms, options.seeds, scale)
+            found = json.loads(last_result(out, run, scale).read_text())
+            return f": AP {found['teacher']['p3d_ap']:.3f} after {found['reviewed']} reviewed boxes"
+
+        failed = run_processes(
+            waiting,
+            options.jobs,
+            console,
+            ready=lambda runs: ready(runs, out, scale),
+            start=begin,
+            finished=lambda run: finished(out, run, scale),
+            name=lambda run: f"{run[0]}, seed {run[1]}",
+            log=lambda run: arm_folder(out, run) / "log.txt",
+            report=report,
+            progress=lambda: bar.update(task, completed=sum(finished(out, run, scale) for run in todo)),
+        )
     done = write_report(out, arms, options.seeds, scale)
     wanted = len(arms) * len(options.seeds) * scale["rounds"]
     written = f"wrote {out}/summary.json, table.md, review.png: " if done else ""
@@ -131,21 +112,6 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
         console.print("next: look at log.txt of the failed arms, then run the same command again")
         return 1
     return 0
-
-
-def remember_settings(out: Path, settings: dict[str, Any]) -> None:
-    """Refuse to mix runs of other settings into a study."""
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "settings.json"
-    if path.is_file():
-        before = json.loads(path.read_text())
-        if before != settings:
-            raise InputError(
-                f"{out} holds a study with the settings {before}, asked were {settings}; name another --out"
-            )
-        return
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(settings, indent=1))
 
 
 def make_data(out: Path, scale: dict[str, Any], seed: int, console: Console) -> None:
@@ -178,7 +144,7 @@ def finished(out: Path, run: Run, scale: dict[str, Any]) -> bool:
     return last_result(out, run, scale).is_file()
 
 
-def ready(waiting: list[Run], out: Path, scale: dict[str, Any]) -> list[Run]:
+def ready(waiting: Sequence[Run], out: Path, scale: dict[str, Any]) -> list[Run]:
     """The runs that can start: first models, and arms whose first model is there."""
     return [run for run in waiting if run[0] == START or finished(out, (START, run[1]), scale)]
 
@@ -202,14 +168,7 @@ def start(out: Path, run: Run, scale: dict[str, Any], shared: dict[str, Any], th
     }
     (folder / "arm.json").write_text(json.dumps(described, indent=1))
     (folder / "overlay.json").write_text(json.dumps({**scale["start" if is_start else "round"], **shared}, indent=1))
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-    with (folder / "log.txt").open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, str(HERE / "review_study" / "run_arm.py"), str(folder)],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment,
-        )
+    return start_process(HERE / "review_study" / "run_arm.py", [folder], folder, threads)
 
 
 if __name__ == "__main__":

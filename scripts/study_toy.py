@@ -12,20 +12,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+from resumable_study import environment, remember_settings, run_program
 from rich.console import Console
 from toy_study.arms import DETECTORS, TASKS
 from toy_study.report import Run, arm_folder, finished, write_report
 from toy_study.scales import SCALES
 
-from lesion_app.atomic_file import replacing
 from lesion_app.cli import parse_overrides
 from lesion_app.data.toy import ToySettings, write_toy
 from lesion_app.errors import InputError
@@ -38,15 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the study; 0 = everything asked for is done."""
     options = parse_arguments(argv)
     console = Console()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` stops the arms, too
-    try:
-        return run_study(options, console)
-    except InputError as error:
-        console.print(f"error: {error}", style="red", highlight=False)
-        return 2
-    except KeyboardInterrupt:
-        console.print("stopped; the same command goes on from here")
-        return 130
+    return run_program(lambda: run_study(options, console), console)
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -67,7 +57,7 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
     shared = parse_overrides(options.set)
     out = options.out.absolute()
     todo = planned(scale, options.seeds, options.only)
-    remember_settings(out, {"scale": options.scale, **scale, "set": shared})
+    remember_settings(out, {"scale": options.scale, **scale, "set": shared}, tell=False)
     groups = grouped([run for run in todo if not finished(out, run)])
     running: list[tuple[list[Run], subprocess.Popen[bytes]]] = []
     failed: list[Run] = []
@@ -146,19 +136,6 @@ def told(runs: list[Run]) -> str:
     return f"{runs[0].task}, {runs[0].images} images, seed {runs[0].seed}: {names}"
 
 
-def remember_settings(out: Path, settings: dict[str, Any]) -> None:
-    """Refuse to mix runs of other settings into a study."""
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "settings.json"
-    settings = json.loads(json.dumps(settings))
-    if path.is_file():
-        if json.loads(path.read_text()) != settings:
-            raise InputError(f"{out} holds a study with other settings (see settings.json there); name another --out")
-        return
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(settings, indent=1))
-
-
 def data_folder(out: Path, run: Run) -> Path:
     return out / "data" / f"{run.task}-seed{run.seed}"
 
@@ -194,10 +171,11 @@ def start(
             "keep_models": options.keep_models,
         }
         (folder / "arm.json").write_text(json.dumps(described, indent=1))
-    environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads), "MKL_NUM_THREADS": str(options.threads)}
     folders = [str(arm_folder(out, run)) for run in runs]
     command = [sys.executable, str(HERE / "toy_study" / "run_arm.py"), *folders]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    return subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment(options.threads)
+    )
 
 
 if __name__ == "__main__":

@@ -16,12 +16,13 @@ OVER_FITTED = 2.0
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding; ``holds`` is None while a row it needs is missing."""
+    """One finding; ``holds`` is None while a row it needs is missing, or where ``close`` calls are not to be told."""
 
     claim: str
     paper: str
     here: str
     holds: bool | None
+    close: bool = False
 
 
 def findings(results: Mapping[tuple[str, int], Mapping[str, Any]], rows: Mapping[str, Row]) -> list[Finding]:
@@ -55,7 +56,8 @@ _GAINS = (
     ("three slices are better than one (2.5D)", "ours-1", "ours-3", "not in the paper"),
     ("nine slices are better than one (2.5D)", "ours-1", "ours-9", "not in the paper"),
 )
-_LEVEL = 0.02  # "changes little", "is level with": at most this much apart
+LEVEL = 0.02
+"""Mean mAPs so close are level; a gain that small is not called one."""
 _LEVEL_CLAIMS = ("changes little", "is level with")
 
 
@@ -108,5 +110,6 @@ def _gain(mean: Mean, claim: str, before: str, after: str, paper: str) -> Findin
     if a is None or b is None:
         return Finding(claim, paper, "-", None)
     level = any(words in claim for words in _LEVEL_CLAIMS)
-    holds = abs(b - a) <= _LEVEL if level else b > a
-    return Finding(claim, paper, f"{100 * a:.1f} to {100 * b:.1f} %", holds)
+    close = abs(b - a) <= LEVEL
+    holds = close if level else None if close else b > a
+    return Finding(claim, paper, f"{100 * a:.1f} to {100 * b:.1f} %", holds, close)

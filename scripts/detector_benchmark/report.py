@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,11 +11,11 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 from measured_on import commit, machine, versions
+from resumable_study import percent, spread, write_text
 
-from detector_benchmark.findings import Finding, findings
+from detector_benchmark.findings import LEVEL, Finding, findings
 from detector_benchmark.rows import Row
 from detector_benchmark.scales import SCALES
-from lesion_app.atomic_file import replacing
 from lesion_app.handlers.training_history import read_history
 from lesion_app.visualize.page import Page, style_plot_axes
 from lesion_app.visualize.palette import INK, MUTED, SERIES
@@ -53,7 +52,7 @@ def write_report(out: Path, rows: Mapping[str, Row], todo: Sequence[Run], settin
             if any(run[0] == name for run in results)
         },
     }
-    _write(out / "summary.json", json.dumps(summary, indent=1) + "\n")
+    write_text(out / "summary.json", json.dumps(summary, indent=1) + "\n")
     parts = [
         heading(summary, len(todo)),
         main_table(summary["rows"], rows),
@@ -62,7 +61,7 @@ def write_report(out: Path, rows: Mapping[str, Row], todo: Sequence[Run], settin
         ratio_table(summary["rows"]),
         "## Pictures\n\n" + "\n".join(f"![{text}]({name})" for name, text in PICTURES.items()) + "\n",
     ]
-    _write(out / "table.md", "\n".join(parts))
+    write_text(out / "table.md", "\n".join(parts))
     typed = {name: row for name, row in summary["rows"].items() if rows[name].typed}
     if typed:
         draw_accuracy(typed, out / "accuracy.png")
@@ -101,12 +100,6 @@ def summarise(name: str, results: Mapping[Run, dict[str, Any]]) -> dict[str, Any
     return found
 
 
-def spread(values: Sequence[float]) -> dict[str, Any]:
-    """Mean, sample standard deviation (None for one value) and the values."""
-    deviation = statistics.stdev(values) if len(values) > 1 else None
-    return {"mean": statistics.fmean(values), "sd": deviation, "values": list(values)}
-
-
 def heading(summary: Mapping[str, Any], wanted: int) -> str:
     """What was run, on what, how far it is, and how to read the tables."""
     settings = summary["settings"]
@@ -117,9 +110,10 @@ def heading(summary: Mapping[str, Any], wanted: int) -> str:
     lesions = next(iter(summary["rows"].values()))["details"]["lesions"]
     return (
         "# Detectors side by side\n\n"
+        f"`python scripts/benchmark_detectors.py --scale {settings['scale']} --out BENCH --publish docs`\n\n"
         f"Scale `{settings['scale']}`{changed}; {settings['dataset']}{data}; {lesions} lesions to test on; {done} of "
         f"{wanted} runs done. {summary['machine']}; {summary['versions']}; commit {summary['commit']}.\n\n"
-        f"Pretrained rows of Faster R-CNN start from {start}, those of YOLOv4 from Darknet's. "
+        f"Pretrained rows of Faster R-CNN start from {start}, pretrained rows of YOLOv4, if any, from Darknet's. "
         "All accuracies are in per cent, beside those of the paper where it has the row. mAP: over 11 scores, "
         "IoU > 0.21; IoU: mean over all lesions, a missed one 0; sensitivity: mean at 0.5, 1, 2 and 4 false positives "
         "an image, of any type. What each figure is: docs/detectors.md.\n"
@@ -137,22 +131,22 @@ def main_table(found: Mapping[str, Any], rows: Mapping[str, Row]) -> str:
     for name, row in found.items():
         paper, speed = rows[name].paper, row["speed"] or {}
         test, train = row["test"], row["training"]
-        precision = [_cell(test[key]) if rows[name].typed else "-" for key in ("ap50", "ap75", "coco_map")]
+        precision = [percent(test[key]) if rows[name].typed else "-" for key in ("ap50", "ap75", "coco_map")]
         lines.append(
             [
                 row["title"],
                 row["source"],
-                _cell(test["map11"]) if rows[name].typed else "-",
+                percent(test["map11"]) if rows[name].typed else "-",
                 str(paper.map_test) if paper else "-",
-                _cell(train["map11"]) if rows[name].typed else "-",
+                percent(train["map11"]) if rows[name].typed else "-",
                 str(paper.map_train) if paper else "-",
-                _cell(test["mean_iou"]),
+                percent(test["mean_iou"]),
                 str(paper.iou_test) if paper else "-",
-                _cell(train["mean_iou"]),
+                percent(train["mean_iou"]),
                 str(paper.iou_train) if paper else "-",
                 *precision,
-                _cell(row["sensitivity"]),
-                _cell(test["missed_share"]),
+                percent(row["sensitivity"]),
+                percent(test["missed_share"]),
                 ", ".join(str(epoch) for epoch in row["best_epoch"]),
                 f"{speed['parameters'] / 1e6:.2f}" if speed else "-",
                 f"{speed['ms_per_slice']:.1f}" if speed else "-",
@@ -196,18 +190,14 @@ def ratio_table(found: Mapping[str, Any]) -> str:
 def findings_table(checked: Sequence[Finding]) -> str:
     """The paper's findings and ours."""
     word = {True: "yes", False: "no", None: "not run"}
-    lines = [[f.claim, f.paper, f.here, word[f.holds]] for f in checked]
+    level = f"within {100 * LEVEL:g} points"
+    lines = [[f.claim, f.paper, f.here, level if f.close and f.holds is None else word[f.holds]] for f in checked]
     return "## Findings (mAP)\n\n" + _markdown(["finding", "paper", "here", "holds here?"], lines)
 
 
 def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     rows = [head, ["---"] * len(head), *lines]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
-
-
-def _cell(measure: Mapping[str, Any]) -> str:
-    text = f"{100 * measure['mean']:.1f}"
-    return text if measure["sd"] is None else f"{text} ± {100 * measure['sd']:.1f}"
 
 
 def draw_accuracy(found: Mapping[str, Any], path: Path) -> None:
@@ -274,8 +264,3 @@ def draw_trade_off(found: Mapping[str, Any], path: Path) -> None:
     axes.set_ylabel("test mAP", fontsize=9, color=MUTED)
     page.text(0.2, 0.15, "Accuracy against time; the larger a mark, the more parameters", 12, weight="bold")
     page.save(path)
-
-
-def _write(path: Path, text: str) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from resumable_study import environment, start_process, write_text
+
 from detector_benchmark.report import Run, row_folder
 from detector_benchmark.rows import PRETRAINING, Row
 from detector_benchmark.scales import Scale
-from lesion_app.atomic_file import replacing
 from lesion_app.handlers.training_history import read_history
 
 HERE = Path(__file__).resolve().parent
@@ -61,11 +61,10 @@ class Runs:
             return (folder / "models" / "last.pt").is_file()
         return all((folder / split / "evaluation.json").is_file() for split in ("test", "training"))
 
-    def ready(self, waiting: Sequence[Run], slots: int) -> list[Run]:
-        """The next ``slots`` runs that can start: a pretrained one waits for the stand-in it starts from."""
+    def ready(self, waiting: Sequence[Run]) -> list[Run]:
+        """The runs that can start: a pretrained one waits for the stand-in it starts from."""
         there = self.finished((PRETRAINING, 0))
-        able = [run for run in waiting if there or not self.needs_stand_in(run)]
-        return able[: max(slots, 0)]
+        return [run for run in waiting if there or not self.needs_stand_in(run)]
 
     def needs_stand_in(self, run: Run) -> bool:
         """Whether a run starts from the weights of `PRETRAINING`."""
@@ -92,22 +91,18 @@ class Runs:
             ("overlay.json", self._values(row)),
             ("in_evaluation.json", dict(row.in_evaluation)),
         ):
-            with replacing(folder / file) as temporary:
-                temporary.write_text(json.dumps(content, indent=1))
-        with (folder / "log.txt").open("ab") as log:
-            return subprocess.Popen(
-                self._command("run_row.py", folder), stdout=log, stderr=subprocess.STDOUT, env=self._environment()
-            )
+            write_text(folder / file, json.dumps(content, indent=1))
+        return start_process(HERE / "run_row.py", [folder], folder, self.threads)
 
     def measure(self, run: Run) -> bool:
         """Time and memory of a finished run, with nothing else running; whether that succeeded."""
         folder = row_folder(self.out, run)
         with (folder / "log.txt").open("ab") as log:
             done = subprocess.run(
-                self._command("measure_row.py", folder),
+                [sys.executable, str(HERE / "measure_row.py"), str(folder)],
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=self._environment(),
+                env=environment(self.threads),
                 check=False,
             )
         return done.returncode == 0
@@ -118,12 +113,6 @@ class Runs:
         if row.pretrained:
             values[row.weights_key] = self.weights[row.family]
         return values
-
-    def _command(self, script: str, folder: Path) -> list[str]:
-        return [sys.executable, str(HERE / script), str(folder)]
-
-    def _environment(self) -> dict[str, str]:
-        return {**os.environ, "OMP_NUM_THREADS": str(self.threads), "MKL_NUM_THREADS": str(self.threads)}
 
 
 def stand_in_weights(out: Path) -> str:

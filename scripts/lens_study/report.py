@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 from measured_on import commit, machine
+from resumable_study import percent, spread, write_text
 
 from lens_study.arms import ARMS, Evaluation
 from lens_study.run_arm import FIGURES, Places
-from lesion_app.atomic_file import replacing
 from lesion_app.visualize.page import Page, style_plot_axes
 from lesion_app.visualize.palette import MUTED, SERIES
 
@@ -53,8 +53,8 @@ def write_report(out: Path, todo: Sequence[Run], scale: str) -> int:
     if not rows:
         return done
     summary = {"scale": scale, "machine": machine(), "commit": commit(), "rows": rows, "mining": mining}
-    _write(out / "summary.json", json.dumps(summary, indent=1) + "\n")
-    _write(out / "tables.md", tables(rows, mining))
+    write_text(out / "summary.json", json.dumps(summary, indent=1) + "\n")
+    write_text(out / "tables.md", tables(rows, mining))
     draw_ladder([row for row in rows if row["table"] in ("I", "ours")], out / "ladder.png")
     return done
 
@@ -110,7 +110,12 @@ def _ladder(rows: Sequence[dict[str, Any]]) -> str:
             steps = ", ".join(f"{100 * (values[s] - earlier[s]):+.1f}" for s in row["seeds"] if s in earlier)
         cells = [row["title"]]
         cells += [f"{100 * statistics.fmean(row['sensitivity'][fp]):.1f}" for fp in FP_POINTS]
-        cells += [_mean(row["average_sensitivity"]), _each(row["average_sensitivity"]), steps, _published(row)]
+        cells += [
+            percent(spread(row["average_sensitivity"])),
+            _each(row["average_sensitivity"]),
+            steps,
+            _published(row),
+        ]
         lines.append("| " + " | ".join(cells) + " |")
         before = row
     return "\n".join(lines)
@@ -141,11 +146,6 @@ def _mining(mining: dict[str, Any]) -> str:
     return "\n".join([*lines, "", f"delta chosen from the data, {used}"])
 
 
-def _mean(values: Sequence[float]) -> str:
-    text = f"{100 * statistics.fmean(values):.1f}"
-    return text if len(values) < 2 else f"{text} ± {100 * statistics.stdev(values):.1f}"
-
-
 def _each(values: Sequence[float]) -> str:
     return ", ".join(f"{100 * value:.1f}" for value in values)
 
@@ -170,8 +170,3 @@ def draw_ladder(rows: Sequence[dict[str, Any]], path: Path) -> None:
     axes.set_xlabel("average sensitivity, %", fontsize=9, color=MUTED)
     page.text(0.2, 0.12, "LENS step by step: phantom (bars: mean, dots: seeds), paper on DeepLesion (lines)", 10)
     page.save(path)
-
-
-def _write(path: Path, text: str) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 from measured_on import commit, machine
+from resumable_study import percent, spread, write_text
 
-from lesion_app.atomic_file import replacing
 from lesion_app.handlers.training_history import read_history
 from lesion_app.visualize.page import Page, style_plot_axes
 from lesion_app.visualize.palette import MUTED, SERIES
@@ -37,8 +37,8 @@ def write_report(out: Path, arms: Mapping[str, Arm], todo: Sequence[Run], scale:
             name: summarise(name, arm, results) for name, arm in arms.items() if any(r[0] == name for r in results)
         },
     }
-    _write(out / "summary.json", json.dumps(summary, indent=1) + "\n")
-    _write(out / "table.md", table(summary, arms))
+    write_text(out / "summary.json", json.dumps(summary, indent=1) + "\n")
+    write_text(out / "table.md", table(summary, arms))
     draw_froc(results, arms, out / "froc.png")
     draw_curves(out, results, arms, out / "curves.png", ("teacher_p3d_ap",), "Validation AP of the teacher")
     draw_curves(
@@ -89,12 +89,6 @@ def summarise(name: str, arm: Arm, results: Mapping[Run, dict[str, Any]]) -> dic
     return {"title": arm.title, "source": arm.table, "seeds": sorted(runs), **measures}
 
 
-def spread(values: Sequence[float]) -> dict[str, Any]:
-    """Mean, sample standard deviation (None for one value) and the values."""
-    deviation = statistics.stdev(values) if len(values) > 1 else None
-    return {"mean": statistics.fmean(values), "sd": deviation, "values": list(values)}
-
-
 def recovery(results: Mapping[Run, dict[str, Any]]) -> dict[str, Any]:
     """(AP of an arm - AP partial) / (AP complete - AP partial): teachers, means over the seeds all three have."""
     found: dict[str, Any] = {}
@@ -136,25 +130,18 @@ def table(summary: Mapping[str, Any], arms: Mapping[str, Arm]) -> str:
         cells = [
             row["title"],
             str(len(row["seeds"])),
-            _cell(row["teacher_p3d_ap"]),
-            _cell(row["student_p3d_ap"]),
-            _cell(row["teacher_average_sensitivity"]),
-            _cell(row.get(f"teacher_p3d_ap {SMALL}")),
+            percent(row["teacher_p3d_ap"]),
+            percent(row["student_p3d_ap"]),
+            percent(row["teacher_average_sensitivity"]),
+            percent(row.get(f"teacher_p3d_ap {SMALL}")),
             f"{row['mined_per_label']['mean']:.2f}" if "mined_precision" in row else "-",
-            _cell(row.get("mined_precision")),
-            _cell(row.get("mined_recall")),
+            percent(row.get("mined_precision")),
+            percent(row.get("mined_recall")),
             "-" if won is None else f"{won:.2f}",
             row["source"],
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
-
-
-def _cell(measure: Mapping[str, Any] | None) -> str:
-    if measure is None:
-        return "-"
-    text = f"{100 * measure['mean']:.1f}"
-    return text if measure["sd"] is None else f"{text} ± {100 * measure['sd']:.1f}"
 
 
 def draw_froc(results: Mapping[Run, dict[str, Any]], arms: Mapping[str, Arm], path: Path) -> None:
@@ -219,8 +206,3 @@ def draw_curves(
     page.text(0.2, 0.12, f"{title}, mean over seeds", 10)
     if drawn:
         page.save(path)
-
-
-def _write(path: Path, text: str) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 from measured_on import commit, machine
+from resumable_study import percent, spread, write_text
 
-from lesion_app.atomic_file import replacing
 from lesion_app.visualize.page import Page, style_plot_axes
 from lesion_app.visualize.palette import MUTED, SERIES
 from review_study.scales import ARMS, START
@@ -51,8 +51,8 @@ def write_report(out: Path, arms: Sequence[str], seeds: Sequence[int], scale: Ma
         if OURS in curves
         else {},
     }
-    _write(out / "summary.json", json.dumps(summary, indent=1) + "\n")
-    _write(out / "table.md", table(summary))
+    write_text(out / "summary.json", json.dumps(summary, indent=1) + "\n")
+    write_text(out / "table.md", table(summary))
     draw_curves(curves, out / "review.png")
     return sum(len(points) - 1 for found in curves.values() for points in found.values())
 
@@ -86,12 +86,6 @@ def gain(ours: Mapping[int, list[dict[str, Any]]], other: Mapping[int, list[dict
     return rows
 
 
-def spread(values: Sequence[float]) -> dict[str, Any]:
-    """Mean, sample standard deviation (None for one value) and the values."""
-    deviation = statistics.stdev(values) if len(values) > 1 else None
-    return {"mean": statistics.fmean(values), "sd": deviation, "values": list(values)}
-
-
 def table(summary: Mapping[str, Any]) -> str:
     """A row an arm and round as Markdown; AP in per cent."""
     head = ["order", "round", "seeds", "boxes reviewed", "confirmed / rejected / unknown", "AP", "AP < 10 mm"]
@@ -106,19 +100,12 @@ def table(summary: Mapping[str, Any]) -> str:
                 str(row["seeds"]),
                 f"{row['reviewed']['mean']:.0f}",
                 " / ".join(told) or "-",
-                _cell(row["p3d_ap"]),
-                _cell(row.get(f"p3d_ap {SMALL}")),
-                _cell(less.get(number), signed=True),
+                percent(row["p3d_ap"]),
+                percent(row.get(f"p3d_ap {SMALL}")),
+                percent(less.get(number), signed=True),
             ]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
-
-
-def _cell(measure: Mapping[str, Any] | None, signed: bool = False) -> str:
-    if measure is None:
-        return "-"
-    text = f"{100 * measure['mean']:{'+' if signed else ''}.1f}"
-    return text if measure["sd"] is None else f"{text} ± {100 * measure['sd']:.1f}"
 
 
 def draw_curves(curves: Mapping[str, Mapping[int, list[dict[str, Any]]]], path: Path) -> None:
@@ -151,8 +138,3 @@ def draw_curves(curves: Mapping[str, Mapping[int, list[dict[str, Any]]]], path: 
 
 def _mean(found: Mapping[int, list[dict[str, Any]]], number: int, key: str) -> float:
     return statistics.fmean(points[number][key] for points in found.values())
-
-
-def _write(path: Path, text: str) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from measured_on import commit, machine, versions
+from resumable_study import write_text
 
-from lesion_app.atomic_file import replacing
 from lesion_app.metrics.bootstrap import percentile_interval, resampled_counts
 from lesion_app.metrics.object_map import ObjectMap, ObjectMatches
 from toy_study.arms import CLAIMS, DETECTORS, TASKS, Claim
@@ -106,9 +106,9 @@ def write_report(out: Path, todo: Sequence[Run], scale: Mapping[str, Any]) -> in
         "curves": {task: curves(results, task, images) for task in TASKS},
         "claims": {task: [judged(results, task, claim, images) for claim in CLAIMS[task]] for task in TASKS},
     }
-    _write(out / "summary.json", json.dumps(summary, indent=1) + "\n")
-    _write(out / "table.md", table(summary["curves"], images))
-    _write(out / "claims.md", claims_table(summary["claims"]))
+    write_text(out / "summary.json", json.dumps(summary, indent=1) + "\n")
+    write_text(out / "table.md", table(summary["curves"], images))
+    write_text(out / "claims.md", claims_table(summary["claims"]))
     draw_curves(summary["curves"], images, LEVEL, out / "curves.png")
     return len(results.found)
 
@@ -192,8 +192,3 @@ def claims_table(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
 
 def _percent(value: float) -> str:
     return f"{100 * value:.1f}"
-
-
-def _write(path: Path, text: str) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

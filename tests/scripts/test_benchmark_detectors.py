@@ -103,6 +103,18 @@ def test_seeds_are_averaged_in_a_finding(benchmark: SimpleNamespace) -> None:
     assert gain.here == "20.0 to 25.0 %"
 
 
+def test_a_small_gain_is_not_called_one(benchmark: SimpleNamespace) -> None:
+    rows = benchmark.rows.benchmark_rows(benchmark.scales.SCALES["cpu"])
+    results = {("ours-1", 0): result(0.162), ("ours-3", 0): result(0.167), ("ours-9", 0): result(0.14)}
+    found = benchmark.findings.findings(results, rows)
+    three, nine = (next(f for f in found if f.claim.startswith(n)) for n in ("three slices", "nine slices"))
+    assert three.holds is None
+    assert nine.holds is False
+    table = benchmark.report.findings_table([three, nine])
+    assert "| 16.2 to 16.7 % | within 2 points |" in table
+    assert "| 16.2 to 14.0 % | no |" in table
+
+
 def test_yolov4_is_set_against_the_faster_rcnn_that_starts_alike(benchmark: SimpleNamespace) -> None:
     results = {("frcnn-coco", 0): result(0.9), ("frcnn-scratch", 0): result(0.2), ("yolov4-816", 0): result(0.21)}
     for darknet, holds in ((False, True), (True, False)):

@@ -65,7 +65,7 @@ def test_arms_can_start_only_when_what_they_need_is_there(monkeypatch, tmp_path)
     assert runs[:4] == [("single", 0), ("multi", 0), ("mined", 0), ("online", 0)]
     assert ("cross-slice", 0) in runs
     assert ("cross-slice", 1) not in runs
-    able = study_lens.ready(runs, tmp_path, 100)
+    able = study_lens.ready(runs, tmp_path)
     assert ("multi", 0) in able
     assert ("mined", 0) not in able
     assert ("only-nih-ln", 0) not in able

@@ -1,0 +1,143 @@
+"""What the resumable studies share: refusing to mix settings, runs in processes of their own, mean and spread."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rich.console import Console
+
+from lesion_app.atomic_file import replacing
+from lesion_app.errors import InputError
+
+R = TypeVar("R")
+
+
+def run_program(run: Callable[[], int], console: Console) -> int:
+    """Exit status of a study: its own, 2 for a user's mistake, 130 when it was stopped."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` stops the runs, too
+    try:
+        return run()
+    except InputError as error:
+        console.print(f"error: {error}", style="red", highlight=False, markup=False)
+        return 2
+    except KeyboardInterrupt:
+        console.print("stopped; the same command goes on from here")
+        return 130
+
+
+def remember_settings(out: Path, settings: Mapping[str, Any], what: str = "study", tell: bool = True) -> None:
+    """Refuse to mix runs of other settings into a study; ``tell`` names both in the sentence."""
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "settings.json"
+    settings = json.loads(json.dumps(settings))
+    if path.is_file():
+        before = json.loads(path.read_text())
+        if before != settings:
+            found = (
+                f"the settings {before}, asked were {settings}" if tell else "other settings (see settings.json there)"
+            )
+            raise InputError(f"{out} holds a {what} with {found}; name another --out")
+        return
+    write_text(path, json.dumps(settings, indent=1))
+
+
+def run_processes(
+    waiting: list[R],
+    jobs: int,
+    console: Console,
+    *,
+    ready: Callable[[Sequence[R]], Sequence[R]],
+    start: Callable[[R], subprocess.Popen[bytes]],
+    finished: Callable[[R], bool],
+    name: Callable[[R], str],
+    log: Callable[[R], Path],
+    report: Callable[[R], str],
+    progress: Callable[[], None],
+) -> list[R]:
+    """Run what waits, ``jobs`` processes at a time; those running end with this program.
+
+    Args:
+        waiting: runs to do, in order; those started are taken out, what stays waits for a run that failed.
+        ready: those of the waiting ones that can start.
+        start: starts a run.
+        finished: whether a run left all it is to leave.
+        name, log: what a run is called, and its log file.
+        report: called after a run has finished; what it returns is printed behind the run's name.
+        progress: called again and again.
+
+    Returns:
+        the runs that failed.
+    """
+    running: list[tuple[R, subprocess.Popen[bytes]]] = []
+    failed: list[R] = []
+    try:
+        while waiting or running:
+            for run in list(ready(waiting))[: max(jobs - len(running), 0)]:
+                waiting.remove(run)
+                running.append((run, start(run)))
+                console.print(f"{time.strftime('%H:%M:%S')} started {name(run)}", highlight=False)
+            if not running:
+                break
+            time.sleep(1.0)
+            for entry in list(running):
+                run, process = entry
+                if process.poll() is None:
+                    continue
+                running.remove(entry)
+                if process.returncode != 0 or not finished(run):
+                    failed.append(run)
+                    console.print(f"[red]{name(run)} failed; see {log(run)}[/red]")
+                    continue
+                console.print(f"{time.strftime('%H:%M:%S')} finished {name(run)}{report(run)}", highlight=False)
+            progress()
+    finally:
+        for _, process in running:
+            process.terminate()
+        for _, process in running:
+            process.wait()
+    return failed
+
+
+def start_process(script: Path, arguments: Sequence[str | Path], folder: Path, threads: int) -> subprocess.Popen[bytes]:
+    """Start a Python program whose output is added to ``folder/log.txt``."""
+    with (folder / "log.txt").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, str(script), *map(str, arguments)],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment(threads),
+        )
+
+
+def environment(threads: int) -> dict[str, str]:
+    """This process's variables, with so many CPU threads."""
+    return {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+
+
+def spread(values: Sequence[float]) -> dict[str, Any]:
+    """Mean, sample standard deviation (None for one value) and the values."""
+    deviation = statistics.stdev(values) if len(values) > 1 else None
+    return {"mean": statistics.fmean(values), "sd": deviation, "values": list(values)}
+
+
+def percent(measure: Mapping[str, Any] | None, signed: bool = False) -> str:
+    """A `spread` as per cent, ``12.3 ± 0.4``; a dash for none."""
+    if measure is None:
+        return "-"
+    text = f"{100 * measure['mean']:{'+' if signed else ''}.1f}"
+    return text if measure["sd"] is None else f"{text} ± {100 * measure['sd']:.1f}"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
