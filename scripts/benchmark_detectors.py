@@ -25,7 +25,7 @@ from detector_benchmark.report import Run, row_folder, write_report
 from detector_benchmark.rows import PRETRAINING, Row, benchmark_rows, pretraining_row
 from detector_benchmark.runs import Runs, stand_in_weights
 from detector_benchmark.scales import SCALES
-from resumable_study import remember_settings, run_processes, run_program
+from resumable_study import arm_and_seed, exit_status, remember_settings, run_processes, run_program
 from rich.console import Console
 
 from lesion_app.cli import parse_overrides
@@ -104,10 +104,7 @@ def run_benchmark(options: argparse.Namespace, console: Console) -> int:
         console.print(f"wrote {out}/summary.json, table.md, accuracy.png, curves.png, speed.png")
         if options.publish is not None:
             console.print(f"wrote {publish(out, options.publish.absolute())}")
-    if failed or done < len(todo):
-        console.print("next: look at log.txt of the failed rows, then run the same command again")
-        return 1
-    return 0
+    return exit_status(bool(failed or done < len(todo)), console, "rows")
 
 
 def starting_weights(options: argparse.Namespace, coco: bool, out: Path) -> dict[str, str]:
@@ -147,7 +144,7 @@ def train_rows(
             ready=runs.ready,
             start=runs.start,
             finished=runs.finished,
-            name=lambda run: f"{run[0]}, seed {run[1]}",
+            name=arm_and_seed,
             log=lambda run: row_folder(runs.out, run) / "log.txt",
             report=report,
             progress=lambda: bar.update(task, completed=sum(map(runs.iterations, wanted))),

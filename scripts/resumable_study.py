@@ -107,6 +107,18 @@ def run_processes(
     return failed
 
 
+def arm_and_seed(run: tuple[str, int]) -> str:
+    """What a run of an arm is called."""
+    return f"{run[0]}, seed {run[1]}"
+
+
+def exit_status(unfinished: bool, console: Console, what: str = "arms") -> int:
+    """0 = everything asked for is done; else 1, and what to do is printed."""
+    if unfinished:
+        console.print(f"next: look at log.txt of the failed {what}, then run the same command again")
+    return int(unfinished)
+
+
 def start_process(script: Path, arguments: Sequence[str | Path], folder: Path, threads: int) -> subprocess.Popen[bytes]:
     """Start a Python program whose output is added to ``folder/log.txt``."""
     with (folder / "log.txt").open("ab") as log:

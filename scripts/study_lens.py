@@ -21,7 +21,7 @@ from lens_study.collections import make_collections
 from lens_study.report import write_report
 from lens_study.run_arm import FIGURES, Places
 from lens_study.scales import SCALES
-from resumable_study import remember_settings, run_processes, run_program, start_process
+from resumable_study import arm_and_seed, exit_status, remember_settings, run_processes, run_program, start_process
 from rich.console import Console
 
 from lesion_app.errors import InputError
@@ -75,17 +75,14 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
             ready=lambda runs: ready(runs, out),
             start=begin,
             finished=lambda run: finished(out, run),
-            name=lambda run: f"{run[0]}, seed {run[1]}",
+            name=arm_and_seed,
             log=lambda run: Places(out, run[1]).arm(run[0]) / "log.txt",
             report=report,
             progress=lambda: bar.update(task, completed=sum(finished(out, run) for run in todo)),
         )
     done = write_report(out, todo, options.scale)
     console.print(f"wrote {out}/summary.json, tables.md, ladder.png: {done} of {len(todo)} runs done")
-    if failed or waiting:
-        console.print("next: look at log.txt of the failed arms, then run the same command again")
-        return 1
-    return 0
+    return exit_status(bool(failed or waiting), console)
 
 
 def planned(seeds: list[int], only: list[str] | None) -> list[Run]:

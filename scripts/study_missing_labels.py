@@ -25,7 +25,7 @@ from typing import Any
 from missing_labels.arms import Arm, study_arms
 from missing_labels.report import write_report
 from missing_labels.scales import SCALES
-from resumable_study import remember_settings, run_processes, run_program, start_process
+from resumable_study import arm_and_seed, exit_status, remember_settings, run_processes, run_program, start_process
 from rich.console import Console
 from rich.progress import Progress
 
@@ -103,7 +103,7 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
             ready=lambda runs: ready(runs, out, arms),
             start=begin,
             finished=lambda run: finished(out, run),
-            name=lambda run: f"{run[0]}, seed {run[1]}",
+            name=arm_and_seed,
             log=lambda run: arm_folder(out, run) / "log.txt",
             report=report,
             progress=lambda: bar.update(
@@ -114,10 +114,7 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
     console.print(
         f"wrote {out}/summary.json, table.md, froc.png, curves.png, mining.png: {done} of {len(todo)} runs done"
     )
-    if failed or waiting:
-        console.print("next: look at log.txt of the failed arms, then run the same command again")
-        return 1
-    return 0
+    return exit_status(bool(failed or waiting), console)
 
 
 def planned(arms: Mapping[str, Arm], seeds: list[int], only: list[str] | None, all_seeds: bool) -> list[Run]:

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from resumable_study import remember_settings, run_processes, run_program, start_process
+from resumable_study import arm_and_seed, exit_status, remember_settings, run_processes, run_program, start_process
 from review_study.report import write_report
 from review_study.scales import ARMS, SCALES, START
 from rich.console import Console
@@ -99,7 +99,7 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
             ready=lambda runs: ready(runs, out, scale),
             start=begin,
             finished=lambda run: finished(out, run, scale),
-            name=lambda run: f"{run[0]}, seed {run[1]}",
+            name=arm_and_seed,
             log=lambda run: arm_folder(out, run) / "log.txt",
             report=report,
             progress=lambda: bar.update(task, completed=sum(finished(out, run, scale) for run in todo)),
@@ -108,10 +108,7 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
     wanted = len(arms) * len(options.seeds) * scale["rounds"]
     written = f"wrote {out}/summary.json, table.md, review.png: " if done else ""
     console.print(f"{written}{done} of {wanted} rounds done")
-    if failed or waiting:
-        console.print("next: look at log.txt of the failed arms, then run the same command again")
-        return 1
-    return 0
+    return exit_status(bool(failed or waiting), console)
 
 
 def make_data(out: Path, scale: dict[str, Any], seed: int, console: Console) -> None:

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from resumable_study import environment, remember_settings, run_program
+from resumable_study import environment, exit_status, remember_settings, run_processes, run_program
 from rich.console import Console
 from toy_study.arms import DETECTORS, TASKS
 from toy_study.report import Run, arm_folder, finished, write_report
@@ -58,42 +58,40 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
     out = options.out.absolute()
     todo = planned(scale, options.seeds, options.only)
     remember_settings(out, {"scale": options.scale, **scale, "set": shared}, tell=False)
-    groups = grouped([run for run in todo if not finished(out, run)])
-    running: list[tuple[list[Run], subprocess.Popen[bytes]]] = []
-    failed: list[Run] = []
     written = -1
-    try:
-        with progress_bar(console, "arms") as bar:
-            task = bar.add_task("", total=len(todo))
-            while groups or running:
-                while groups and len(running) < options.jobs:
-                    runs = groups.pop(0)
-                    make_data(out, scale, runs[0], console)
-                    running.append((runs, start(out, runs, scale, shared, options)))
-                    console.print(f"{time.strftime('%H:%M:%S')} started {told(runs)}", highlight=False)
-                time.sleep(1.0)
-                for entry in list(running):
-                    runs, process = entry
-                    if process.poll() is None:
-                        continue
-                    running.remove(entry)
-                    for run in runs:
-                        if not finished(out, run):
-                            failed.append(run)
-                            console.print(f"[red]{told([run])} failed; see {arm_folder(out, run) / 'log.txt'}[/red]")
-                done = sum(finished(out, run) for run in todo)
-                bar.update(task, completed=done)
-                if done > written and done:
-                    written = write_report(out, todo, scale)
-    finally:
-        for _, process in running:
-            process.terminate()
+
+    def begin(runs: list[Run]) -> subprocess.Popen[bytes]:
+        make_data(out, scale, runs[0], console)
+        return start(out, runs, scale, shared, options)
+
+    def unfinished(runs: list[Run]) -> list[Run]:
+        return [run for run in runs if not finished(out, run)]
+
+    with progress_bar(console, "arms") as bar:
+        task = bar.add_task("", total=len(todo))
+
+        def progress() -> None:
+            nonlocal written
+            done = len(todo) - len(unfinished(todo))
+            bar.update(task, completed=done)
+            if done > written and done:
+                written = write_report(out, todo, scale)
+
+        failed = run_processes(
+            grouped(unfinished(todo)),
+            options.jobs,
+            console,
+            ready=lambda waiting: waiting,
+            start=begin,
+            finished=lambda runs: not unfinished(runs),
+            name=lambda runs: told(unfinished(runs) or runs),
+            log=lambda runs: arm_folder(out, (unfinished(runs) or runs)[0]) / "log.txt",
+            report=lambda runs: "",
+            progress=progress,
+        )
     done = write_report(out, todo, scale)
     console.print(f"wrote {out}/summary.json, table.md, claims.md, curves.png: {done} of {len(todo)} arms done")
-    if failed:
-        console.print("next: look at log.txt of the failed arms, then run the same command again")
-        return 1
-    return 0
+    return exit_status(bool(failed), console)
 
 
 def planned(scale: dict[str, Any], seeds: list[int], only: list[str] | None) -> list[Run]:

@@ -16,7 +16,11 @@ OVER_FITTED = 2.0
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding; ``holds`` is None while a row it needs is missing, or where ``close`` calls are not to be told."""
+    """One finding.
+
+    ``holds`` is None where nothing can be said: a row it needs is missing, or a gain was asked for and the two rows
+    are ``close`` (within `LEVEL`).
+    """
 
     claim: str
     paper: str
