@@ -53,10 +53,20 @@ def study_arms(scale: Mapping[str, Any]) -> dict[str, Arm]:
             "partial labels, no mining", overrides={"mine": False}, every_seed=True, table="Table I, R; lower bound"
         ),
         "ours": Arm("mining, tau 0.90, add", overrides=mine, every_seed=True, table="Table I, R + P+"),
+        "ours-chance": Arm(
+            "mining, tau 0.90, add; below it ignored with the chance sqrt(score)",
+            overrides={**mine, "ignore_threshold": 0.05, "ignore_power": 0.5},
+            every_seed=True,
+            table="ours; docs/recipe.md, ignore_power",
+        ),
+        "chance-1.0": Arm(
+            "mining, tau 0.90, add; below it ignored with the chance score",
+            overrides={**mine, "ignore_threshold": 0.05, "ignore_power": 1.0},
+            table="ours; docs/recipe.md, ignore_power",
+        ),
         "ours-band": Arm(
             "mining, tau 0.90, add; 0.5 to 0.9 ignored",
             overrides={**mine, "ignore_threshold": 0.5},
-            every_seed=True,
             table="ours; doubtful boxes as in Lyu et al.",
         ),
         "band-0.30": Arm(

@@ -27,7 +27,7 @@ START = "start"
 # The phantom of study_missing_labels.py's CPU scale: few patients with many lesions each, 70 % of them without a label
 # by the law measured on DeepLesion, so that labels are what the network lacks. queue_score: all that the first model
 # finds of the hidden lesions with half of its finds being right (docs/results/missing-labels.md). About 500 finds wait
-# then: three rounds of 80 boxes are half of them, where orders differ most; with 40 the orders differ by less than runs.
+# then: three rounds of 80 boxes are half of them, where orders differ most; with 40 they differ by less than runs.
 SCALES: dict[str, dict[str, Any]] = {
     "cpu": {
         "configs": ["train", "demo", "study_cpu"],
