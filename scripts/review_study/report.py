@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from measured_on import commit, machine
 from resumable_study import percent, spread, write_text
 
@@ -21,14 +22,20 @@ SMALL = "< 10 mm"
 
 
 def read_points(out: Path, arm: str, seed: int, rounds: int) -> list[dict[str, Any]]:
-    """The first model's figures, then those of the arm's rounds as far as they are done; none without a first model."""
+    """The first model's figures, then those of the arm's rounds as far as they are done; none without a first model.
+
+    ``volumes`` is how often a reader had to open a volume so far: the volumes of every round's decisions.
+    """
     start = out / "arms" / START / f"seed{seed}" / "round.json"
     paths = [start, *(out / "arms" / arm / f"seed{seed}" / f"round{n}" / "round.json" for n in range(1, rounds + 1))]
-    points = []
+    points, volumes = [], 0
     for path in paths:
         if not path.is_file():
             break
-        points.append(json.loads(path.read_text()))
+        decisions = path.with_name("decisions.json")
+        if decisions.is_file():
+            volumes += len({one["record"] for one in json.loads(decisions.read_text())["decisions"]})
+        points.append({**json.loads(path.read_text()), "volumes": volumes})
     return points
 
 
@@ -63,6 +70,7 @@ def summarise(arm: str, found: Mapping[int, list[dict[str, Any]]]) -> dict[str, 
     for number in range(max(map(len, found.values()))):
         here = [points[number] for points in found.values() if len(points) > number]
         row: dict[str, Any] = {"seeds": len(here), "reviewed": spread([p["reviewed"] for p in here])}
+        row["volumes"] = spread([p["volumes"] for p in here])
         row["p3d_ap"] = spread([p["teacher"]["p3d_ap"] for p in here])
         row["average_sensitivity"] = spread([p["teacher"]["average_sensitivity"] for p in here])
         for key in ("waiting", "confirmed", "rejected", "unknown"):
@@ -88,7 +96,16 @@ def gain(ours: Mapping[int, list[dict[str, Any]]], other: Mapping[int, list[dict
 
 def table(summary: Mapping[str, Any]) -> str:
     """A row an arm and round as Markdown; AP in per cent."""
-    head = ["order", "round", "seeds", "boxes reviewed", "confirmed / rejected / unknown", "AP", "AP < 10 mm"]
+    head = [
+        "order",
+        "round",
+        "seeds",
+        "boxes reviewed",
+        "volumes opened",
+        "confirmed / rejected / unknown",
+        "AP",
+        "AP < 10 mm",
+    ]
     lines = ["| " + " | ".join([*head, "ours minus this"]) + " |", "|" + "---|" * (len(head) + 1)]
     for arm, found in summary["arms"].items():
         less = {row["round"]: row["p3d_ap"] for row in summary["ours_minus"].get(arm, [])}
@@ -99,6 +116,7 @@ def table(summary: Mapping[str, Any]) -> str:
                 str(number),
                 str(row["seeds"]),
                 f"{row['reviewed']['mean']:.0f}",
+                f"{row['volumes']['mean']:.0f}",
                 " / ".join(told) or "-",
                 percent(row["p3d_ap"]),
                 percent(row.get(f"p3d_ap {SMALL}")),
@@ -109,31 +127,39 @@ def table(summary: Mapping[str, Any]) -> str:
 
 
 def draw_curves(curves: Mapping[str, Mapping[int, list[dict[str, Any]]]], path: Path) -> None:
-    """AP against reviewed boxes: mean over the seeds, band = their range; without a reader, against equal rounds."""
-    page = Page(7.5, 4.6)
-    axes = page.axes(0.7, 0.45, 6.5, 3.5)
-    style_plot_axes(axes)
+    """AP against reviewed boxes, and against volumes opened for them: mean over the seeds, band = their range."""
+    page = Page(12.0, 4.6)
+    for left, spent, label in ((0.7, "reviewed", "reviewed boxes"), (6.7, "volumes", "volumes opened for them")):
+        axes = page.axes(left, 0.45, 5.0, 3.5)
+        style_plot_axes(axes)
+        _draw_ap(axes, curves, spent)
+        axes.set_xlabel(label, fontsize=9, color=MUTED)
+        axes.set_xlim(left=0)
+        if spent == "reviewed":
+            axes.legend(fontsize=8, frameon=False, loc="best")
+    page.text(0.2, 0.12, "P3D AP on the test patients, teacher; mean over the seeds, band = their range", 10)
+    page.save(path)
+
+
+def _draw_ap(axes: Axes, curves: Mapping[str, Mapping[int, list[dict[str, Any]]]], spent: str) -> None:
     looked = [found for arm, found in curves.items() if ARMS[arm].order is not None]
     for color, arm in zip(SERIES, ARMS):
         found = curves.get(arm)
         if not found:
             continue
-        idle = ARMS[arm].order is None
-        # Nobody reviewed anything there; its rounds stand where the readers' stand.
-        places = next(iter(looked[0].values())) if idle and looked else None
-        count = min(map(len, found.values()))
-        boxes = [
-            float(places[n]["reviewed"]) if places and n < len(places) else _mean(found, n, "reviewed")
-            for n in range(count)
-        ]
-        values = np.array([[points[n]["teacher"]["p3d_ap"] for n in range(count)] for points in found.values()])
         label = f"{ARMS[arm].title} (n = {len(found)})"
-        axes.plot(boxes, values.mean(axis=0), "--" if idle else "o-", color=color, label=label, ms=4)
-        axes.fill_between(boxes, values.min(axis=0), values.max(axis=0), color=color, alpha=0.15, lw=0)
-    axes.set_xlabel("reviewed boxes", fontsize=9, color=MUTED)
-    axes.legend(fontsize=8, frameon=False, loc="best")
-    page.text(0.2, 0.12, "P3D AP on the test patients, teacher; mean over the seeds, band = their range", 10)
-    page.save(path)
+        count = min(map(len, found.values()))
+        values = np.array([[points[n]["teacher"]["p3d_ap"] for n in range(count)] for points in found.values()])
+        at = [_mean(found, n, spent) for n in range(count)]
+        if ARMS[arm].order is None:
+            if spent != "reviewed" or not looked:
+                continue
+            # Nobody reviewed anything there; its rounds stand where the readers' stand.
+            places = max(looked[0].values(), key=len)
+            at = [float(places[n][spent]) for n in range(min(count, len(places)))]
+        axes.plot(at, values.mean(axis=0)[: len(at)], "o-" if ARMS[arm].order else "--", color=color, label=label, ms=4)
+        low, high = values.min(axis=0)[: len(at)], values.max(axis=0)[: len(at)]
+        axes.fill_between(at, low, high, color=color, alpha=0.15, lw=0)
 
 
 def _mean(found: Mapping[int, list[dict[str, Any]]], number: int, key: str) -> float:

@@ -69,6 +69,9 @@ def study(tmp_path):
             for number in (1, 2):
                 here = tmp_path / "arms" / arm / f"seed{seed}" / f"round{number}"
                 write(here, 0 if arm == "nobody" else 40 * number, 0.4 + 0.02 * seed + gain * number)
+                if arm != "nobody":
+                    asked = ["a", "a", "b"] if arm == "volumes" else ["a", "b", "c"]
+                    (here / "decisions.json").write_text(json.dumps({"decisions": [{"record": one} for one in asked]}))
     return tmp_path
 
 
@@ -78,13 +81,15 @@ def test_report_tells_gain_over_each_order_seed_by_seed(part, study):
     summary = json.loads((study / "summary.json").read_text())
     assert set(summary["arms"]) == {"volumes", "random", "nobody"}
     assert [row["reviewed"]["mean"] for row in summary["arms"]["volumes"]["rounds"]] == [0, 40, 80]
+    opened = {arm: [row["volumes"]["mean"] for row in found["rounds"]] for arm, found in summary["arms"].items()}
+    assert opened == {"volumes": [0, 2, 4], "random": [0, 3, 6], "nobody": [0, 0, 0]}
     last = summary["arms"]["volumes"]["rounds"][2]["p3d_ap"]
     assert last["values"] == pytest.approx([0.6, 0.62])
     assert last["sd"] == pytest.approx(0.02 / 2**0.5)
     assert [row["p3d_ap"]["mean"] for row in summary["ours_minus"]["random"]] == pytest.approx([0.05, 0.1])
     table = (study / "table.md").read_text().splitlines()
     assert len(table) == 2 + 3 * 3
-    assert {line.count("|") for line in table} == {9}
+    assert {line.count("|") for line in table} == {10}
     assert "+10.0 ± 0.0" in table[2 + 5]
     assert (study / "review.png").stat().st_size > 10_000
 
