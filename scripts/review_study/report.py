@@ -127,7 +127,10 @@ def table(summary: Mapping[str, Any]) -> str:
 
 
 def draw_curves(curves: Mapping[str, Mapping[int, list[dict[str, Any]]]], path: Path) -> None:
-    """AP against reviewed boxes, and against volumes opened for them: mean over the seeds, band = their range."""
+    """What AP is won against reviewed boxes and against volumes opened for them: mean over the seeds, band = range.
+
+    Won is counted from the seed's first model: seeds differ in their test patients by more than orders do.
+    """
     page = Page(12.0, 4.6)
     for left, spent, label in ((0.7, "reviewed", "reviewed boxes"), (6.7, "volumes", "volumes opened for them")):
         axes = page.axes(left, 0.45, 5.0, 3.5)
@@ -137,7 +140,9 @@ def draw_curves(curves: Mapping[str, Mapping[int, list[dict[str, Any]]]], path: 
         axes.set_xlim(left=0)
         if spent == "reviewed":
             axes.legend(fontsize=8, frameon=False, loc="best")
-    page.text(0.2, 0.12, "P3D AP on the test patients, teacher; mean over the seeds, band = their range", 10)
+    page.text(
+        0.2, 0.12, "Points of P3D AP over the first model, test patients, teacher; mean and range of the seeds", 10
+    )
     page.save(path)
 
 
@@ -149,7 +154,8 @@ def _draw_ap(axes: Axes, curves: Mapping[str, Mapping[int, list[dict[str, Any]]]
             continue
         label = f"{ARMS[arm].title} (n = {len(found)})"
         count = min(map(len, found.values()))
-        values = np.array([[points[n]["teacher"]["p3d_ap"] for n in range(count)] for points in found.values()])
+        values = 100 * np.array([[points[n]["teacher"]["p3d_ap"] for n in range(count)] for points in found.values()])
+        values -= values[:, :1]
         at = [_mean(found, n, spent) for n in range(count)]
         if ARMS[arm].order is None:
             if spent != "reviewed" or not looked:
