@@ -5,8 +5,8 @@
 Trains every arm (``missing_labels/arms.py``) on phantoms, or on lesions inserted into real CTs (``--backgrounds``),
 through the bundle's configs, each arm in a process of its own. Can be stopped at any moment and started again with the
 same command: finished arms stay, an interrupted one goes on from its last epoch. Writes ``summary.json``, ``table.md``,
-``froc.png``, ``curves.png`` and ``mining.png`` into ``--out`` after every arm. Main arms come first, with all seeds,
-then the others with the first one.
+``findings.md``, ``froc.png``, ``curves.png`` and ``mining.png`` into ``--out`` after every arm. Main arms come first,
+with all seeds, then the others with the first one.
 """
 
 from __future__ import annotations
@@ -112,7 +112,8 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
         )
     done = write_report(out, arms, todo, scale)
     console.print(
-        f"wrote {out}/summary.json, table.md, froc.png, curves.png, mining.png: {done} of {len(todo)} runs done"
+        f"wrote {out}/summary.json, table.md, findings.md, froc.png, curves.png, mining.png: "
+        f"{done} of {len(todo)} runs done"
     )
     return exit_status(bool(failed or waiting), console)
 

@@ -16,6 +16,7 @@ from lesion_app.handlers.training_history import read_history
 from lesion_app.visualize.page import Page, style_plot_axes
 from lesion_app.visualize.palette import MUTED, SERIES
 from missing_labels.arms import Arm
+from missing_labels.findings import difference_noise, findings, findings_table
 
 Run = tuple[str, int]
 FROC_POINTS = ("0.125", "0.25", "0.5", "1", "2", "4", "8")
@@ -23,7 +24,7 @@ SMALL = "< 10 mm"
 
 
 def write_report(out: Path, arms: Mapping[str, Arm], todo: Sequence[Run], scale: Mapping[str, Any]) -> int:
-    """Write ``summary.json``, ``table.md`` and the pictures of the runs done so far; returns their number."""
+    """Write ``summary.json``, ``table.md``, ``findings.md`` and pictures of the runs done so far; returns how many."""
     results = {run: result for run in todo if (result := read_run(out, run)) is not None}
     if not results:
         return 0
@@ -39,6 +40,9 @@ def write_report(out: Path, arms: Mapping[str, Arm], todo: Sequence[Run], scale:
     }
     write_text(out / "summary.json", json.dumps(summary, indent=1) + "\n")
     write_text(out / "table.md", table(summary, arms))
+    scores = {run: result["models"]["teacher"]["p3d_ap"] for run, result in results.items()}
+    if judged := findings(scores):
+        write_text(out / "findings.md", findings_table(judged, difference_noise(scores)))
     draw_froc(results, arms, out / "froc.png")
     draw_curves(out, results, arms, out / "curves.png", ("teacher_p3d_ap",), "Validation AP of the teacher")
     draw_curves(

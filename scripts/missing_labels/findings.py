@@ -1,0 +1,116 @@
+"""Whether the orders of Bai & Xia's tables hold here: comparisons of two arms, paper and study side by side."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+Scores = Mapping[tuple[str, int], float]
+"""AP of the teacher by (arm, seed)."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A claim that the arm ``better`` reaches a higher AP than ``worse``; ``paper`` = their APs there, per cent."""
+
+    claim: str
+    worse: str
+    better: str
+    paper: tuple[float, float] | None = None
+    source: str = "not in the paper"
+
+
+COMPARISONS = (
+    Comparison("mining raises the AP", "partial", "ours", (45.0, 50.2), "Table I, R to R + P+"),
+    Comparison("hard negatives raise it further", "ours", "hard-negatives", (50.2, 55.3), "Table I, R + P+ + P-"),
+    Comparison("tau 0.90 is better than 0.95", "tau-0.95", "ours", (46.90, 47.91), "Table II"),
+    Comparison("tau 0.90 is better than 0.85", "tau-0.85", "ours", (45.04, 47.91), "Table II"),
+    Comparison("tau 0.90 is better than 0.80", "tau-0.80", "ours", (31.25, 47.91), "Table II"),
+    Comparison("tau 0.80 is worse than no mining", "tau-0.80", "partial", (31.25, 45.0), "Tables I and II"),
+    Comparison("adding is better than ignoring", "ignore", "ours", (48.96, 50.21), "Table III"),
+    Comparison("ignoring is better than nothing", "partial", "ignore", (45.0, 48.96), "Tables I and III"),
+    Comparison("a constant learning rate is better", "lr-decay", "ours", (46.10, 48.57), "Table IV"),
+    Comparison(
+        "online is better than one-shot mining", "offline", "ours", (43.6, 50.2), "Table I, Cai et al. and ours"
+    ),
+    Comparison("ignoring doubtful finds by chance helps (power 0.5)", "ours", "ours-chance"),
+    Comparison("ignoring doubtful finds by chance helps (power 1)", "ours", "chance-1.0"),
+    Comparison("ignoring doubtful finds always helps (from 0.5)", "ours", "ours-band"),
+    Comparison("mining helps where 30 % are missing", "missing-0.3-partial", "missing-0.3-ours"),
+    Comparison("mining helps where 50 % are missing", "missing-0.5-partial", "missing-0.5-ours"),
+    Comparison("mining helps where 70 % are missing", "missing-0.7-partial", "missing-0.7-ours"),
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the study says of a comparison.
+
+    Args:
+        gain: AP of ``better`` minus that of ``worse``, a value a seed that both have.
+        verdict: ``holds``, ``does not hold``, ``within noise``, or ``unknown`` while the noise is.
+    """
+
+    comparison: Comparison
+    gain: tuple[float, ...]
+    verdict: str
+
+
+def difference_noise(scores: Scores) -> float | None:
+    """Standard deviation of one seed's AP difference between two arms, pooled over all pairs with several seeds.
+
+    The patients are the seed's: an AP differs with them, a difference of two arms less. None without a pair that
+    shares two seeds.
+    """
+    variances = []
+    for a, b in itertools.combinations(sorted({arm for arm, _ in scores}), 2):
+        gains = _gains(scores, a, b)
+        if len(gains) > 1:
+            variances.append(statistics.variance(gains))
+    return math.sqrt(statistics.fmean(variances)) if variances else None
+
+
+def findings(scores: Scores, deviations: float = 2.0) -> list[Finding]:
+    """Judge every comparison whose arms have a seed in common.
+
+    Args:
+        scores: of the runs that are done.
+        deviations: standard errors within which a gain is noise.
+    """
+    noise = difference_noise(scores)
+    found = []
+    for comparison in COMPARISONS:
+        gains = _gains(scores, comparison.worse, comparison.better)
+        if gains:
+            found.append(Finding(comparison, tuple(gains), _verdict(gains, noise, deviations)))
+    return found
+
+
+def findings_table(found: list[Finding], noise: float | None) -> str:
+    """Markdown, gains in points of AP (per cent)."""
+    lines = ["| order | source | paper | here | seeds | verdict |", "|---|---|---|---|---|---|"]
+    for one in found:
+        theirs = "-" if one.comparison.paper is None else f"{one.comparison.paper[1] - one.comparison.paper[0]:+.1f}"
+        gain = f"{100 * statistics.fmean(one.gain):+.1f}"
+        cells = [one.comparison.claim, one.comparison.source, theirs, gain, str(len(one.gain)), one.verdict]
+        lines.append("| " + " | ".join(cells) + " |")
+    if noise is not None:
+        lines += ["", f"Noise: one seed's difference of two arms has a standard deviation of {100 * noise:.1f} points."]
+    return "\n".join(lines) + "\n"
+
+
+def _gains(scores: Scores, worse: str, better: str) -> list[float]:
+    seeds = sorted(seed for arm, seed in scores if arm == worse and (better, seed) in scores)
+    return [scores[better, seed] - scores[worse, seed] for seed in seeds]
+
+
+def _verdict(gains: list[float], noise: float | None, deviations: float) -> str:
+    if noise is None:
+        return "unknown"
+    gain = statistics.fmean(gains)
+    if abs(gain) < deviations * noise / math.sqrt(len(gains)):
+        return "within noise"
+    return "holds" if gain > 0 else "does not hold"

@@ -1,0 +1,59 @@
+"""What the study of missing labels says of the paper's orders."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def judge():
+    sys.path.insert(0, str(REPOSITORY / "scripts"))
+    yield importlib.import_module("missing_labels.findings")
+    sys.path.remove(str(REPOSITORY / "scripts"))
+
+
+def scores(**arms: list[float]) -> dict[tuple[str, int], float]:
+    return {(name.replace("_", "-"), seed): ap for name, values in arms.items() for seed, ap in enumerate(values)}
+
+
+def test_every_compared_arm_is_one_of_the_study(judge):
+    arms = importlib.import_module("missing_labels.arms").study_arms(
+        {"num_slices": 3, "sizes_px": [12, 24], "warmup": 1, "decay_at": 2}
+    )
+    assert {name for one in judge.COMPARISONS for name in (one.worse, one.better)} <= set(arms)
+
+
+def test_noise_is_of_differences_so_that_hard_test_patients_are_none(judge):
+    found = scores(partial=[0.5, 0.7, 0.6], ours=[0.52, 0.72, 0.62])
+    assert judge.difference_noise(found) == pytest.approx(0.0)
+    spread = scores(partial=[0.5, 0.5, 0.5], ours=[0.50, 0.51, 0.52])
+    assert judge.difference_noise(spread) == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(
+    ("ours", "verdict"), [(0.05, "holds"), (-0.05, "does not hold"), (0.01, "within noise"), (-0.01, "within noise")]
+)
+def test_gain_within_two_standard_errors_is_noise(judge, ours, verdict):
+    found = scores(partial=[0.5, 0.5, 0.5], ours=[0.5 + ours - 0.01, 0.5 + ours, 0.5 + ours + 0.01])
+    (one,) = judge.findings(found)
+    assert (one.comparison.better, one.verdict) == ("ours", verdict)
+    assert len(one.gain) == 3
+
+
+def test_nothing_is_judged_while_the_noise_is_unknown(judge):
+    (one,) = judge.findings(scores(partial=[0.5], ours=[0.9]))
+    assert one.verdict == "unknown"
+    assert judge.findings(scores(ours=[0.9])) == []
+
+
+def test_table_sets_the_gain_beside_the_papers(judge):
+    found = judge.findings(scores(partial=[0.5, 0.5], ours=[0.55, 0.57]))
+    row = judge.findings_table(found, judge.difference_noise(scores(partial=[0.5, 0.5], ours=[0.55, 0.57])))
+    assert "| mining raises the AP | Table I, R to R + P+ | +5.2 | +6.0 | 2 | holds |" in row
+    assert "standard deviation of 1.4 points" in row
