@@ -24,7 +24,7 @@ from lesion_app.mining.averaging import BufferRule, update_teacher, warmed_up_de
 from lesion_app.mining.calibrated_threshold import CalibratedThreshold
 from lesion_app.mining.checks import MiningCheck
 from lesion_app.mining.merging import POLICIES, Policy, merge_with_ground_truth
-from lesion_app.mining.selection import Detections, ignored_by_chance, score_histogram, select_mined
+from lesion_app.mining.selection import Detections, score_histogram, select_mined
 from lesion_app.mining.size_thresholds import SizeThresholds
 from lesion_app.mining.threshold_calibration import ThresholdCalibration
 
@@ -50,8 +50,6 @@ class MeanTeacher:
         buffers: what becomes of BatchNorm's statistics (see :func:`lesion_app.mining.averaging.update_teacher`).
         ignore_threshold: detections from this score on that are not mined become ignore regions, so that the student
             is not taught that they are background; None = the paper, which has no such band.
-        ignore_power: such a detection is ignored in an iteration with the chance ``score ** ignore_power``
-            (:func:`ignored_by_chance`); 0 = always.
         checks: further checks of the mined boxes, in this order.
         soft_weight: weigh mined positives by the teacher's score.
         calibration: sets ``score_threshold`` anew every so often.
@@ -76,7 +74,6 @@ class MeanTeacher:
         ema_warmup: bool = True,
         buffers: BufferRule = "average",
         ignore_threshold: float | None = None,
-        ignore_power: float = 0.0,
         checks: Sequence[MiningCheck] = (),
         soft_weight: bool = False,
         calibration: ThresholdCalibration | None = None,
@@ -89,8 +86,6 @@ class MeanTeacher:
         for name, value in in_unit.items():
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"{name} must lie in [0, 1], got {value}")
-        if not ignore_power >= 0:
-            raise ValueError(f"ignore_power must be at least 0, got {ignore_power}")
         if policy not in POLICIES:
             raise ValueError(f"policy must be one of {POLICIES}, got {policy!r}")
         self.student = student
@@ -104,7 +99,6 @@ class MeanTeacher:
         self.ema_warmup = ema_warmup
         self.buffers = buffers
         self.ignore_threshold = ignore_threshold
-        self.ignore_power = ignore_power
         self.checks = tuple(checks)
         self.soft_weight = soft_weight
         self.calibration = calibration
@@ -137,12 +131,10 @@ class MeanTeacher:
         mined = [self.select(item, prediction) for item, prediction in zip(items, predictions)]
         for check in self.checks:
             mined = check.confirm(items, mined, lambda slabs: self.predict_teacher(slabs, state.device))
-        chance = torch.Generator().manual_seed(state.iteration)  # a resumed run draws what an unbroken one would
         for item, prediction, found in zip(items, predictions, mined):
             target = merge_with_ground_truth(item_target(item), found, self.policy, self.soft_weight)
             if self.ignore_threshold is not None:
                 doubtful = self.select(item, prediction, self.ignore_threshold, besides=found["boxes"])
-                doubtful = ignored_by_chance(doubtful, self.ignore_power, chance)
                 target = merge_with_ground_truth(target, doubtful, "ignore")
             item["target"], item["mined"] = target, found
         state.mining = mining_figures(items, mined)

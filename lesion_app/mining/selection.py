@@ -49,25 +49,6 @@ def select_mined(
     return {"boxes": boxes[keep], "scores": scores[keep], "labels": predictions["labels"][keep]}
 
 
-def ignored_by_chance(doubtful: Detections, power: float, generator: torch.Generator | None = None) -> Detections:
-    """Those of the doubtful detections that this iteration leaves out of the losses: each with ``score ** power``.
-
-    Ours. In the mean over iterations a doubtful place is background with the weight ``1 - score ** power``. If it were
-    left out always (power 0), a chance find would never be pushed down again and rise until it is mined. With this
-    rule the score s of a kind of place, of which the share f is labelled, settles where
-    ``s = f / (f + (1 - f) * (1 - s ** power))``: what is seldom labelled stays low (power 0.5: f = 0.05 at 0.07), what
-    is labelled more often rises (0.25 at 0.59) and from ``f = power / (1 + power)`` on goes to 1 and is mined.
-
-    Args:
-        doubtful: detections of one image on the CPU.
-        power: at least 0.
-        generator: of the draws.
-    """
-    drawn = torch.rand(len(doubtful["scores"]), generator=generator)
-    keep = drawn < doubtful["scores"] ** power
-    return {"boxes": doubtful["boxes"][keep], "scores": doubtful["scores"][keep], "labels": doubtful["labels"][keep]}
-
-
 def score_histogram(scores: Tensor, bins: int = 10) -> Tensor:
     """Counts ``[bins]`` int64 of scores in [0, 1], equal widths, 1.0 in the last bin."""
     index = (scores.detach().float() * bins).long().clamp(0, bins - 1)

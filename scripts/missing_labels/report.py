@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,8 @@ from missing_labels.findings import difference_noise, findings, findings_table
 
 Run = tuple[str, int]
 FROC_POINTS = ("0.125", "0.25", "0.5", "1", "2", "4", "8")
-SMALL = "< 10 mm"
+SIZES = ("< 10 mm", "10-30 mm", ">= 30 mm")
+SMALL = SIZES[0]
 
 
 def write_report(out: Path, arms: Mapping[str, Arm], todo: Sequence[Run], scale: Mapping[str, Any]) -> int:
@@ -105,11 +107,12 @@ def recovery(results: Mapping[Run, dict[str, Any]]) -> dict[str, Any]:
         if not seeds or name.startswith("missing-"):
             continue
         by_measure = {}
-        for measure, ap in (
-            ("all", lambda r: r["models"]["teacher"]["p3d_ap"]),
-            (SMALL, lambda r: r["models"]["teacher"]["by_size"].get(SMALL, {}).get("p3d_ap", float("nan"))),
-        ):
-            low, high, arm = ([ap(results[(a, s)]) for s in seeds] for a in ("partial", "complete", name))
+        for measure in ("all", *SIZES):
+            low, high, arm = (
+                [_teacher_ap(results[(a, s)], measure) for s in seeds] for a in ("partial", "complete", name)
+            )
+            if any(map(math.isnan, (*low, *high, *arm))):
+                continue  # no lesion of that size to test on
             gap = statistics.fmean(high) - statistics.fmean(low)
             gain = statistics.fmean(arm) - statistics.fmean(low)
             by_measure[measure] = {
@@ -122,15 +125,27 @@ def recovery(results: Mapping[Run, dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def _teacher_ap(result: Mapping[str, Any], measure: str) -> float:
+    teacher = result["models"]["teacher"]
+    if measure == "all":
+        return float(teacher["p3d_ap"])
+    return float(teacher["by_size"].get(measure, {}).get("p3d_ap", float("nan")))
+
+
 def table(summary: Mapping[str, Any], arms: Mapping[str, Arm]) -> str:
     """The arms as a Markdown table, in per cent."""
     head = ["arm", "seeds", "AP teacher", "AP student", "avg. sens.", "AP < 10 mm", "mined / label", "right", "found"]
-    lines = ["| " + " | ".join([*head, "of the gap won back", "source"]) + " |", "|" + "---|" * (len(head) + 2)]
+    lines = [
+        "| " + " | ".join([*head, "of the gap won back", "< 10 / 10-30 / >= 30 mm", "source"]) + " |",
+        "|" + "---|" * (len(head) + 3),
+    ]
     for name in arms:
         row = summary["arms"].get(name)
         if row is None:
             continue
-        won = summary["recovery"].get(name, {}).get("all", {}).get("recovery")
+        recovered = summary["recovery"].get(name, {})
+        won = recovered.get("all", {}).get("recovery")
+        by_size = [recovered.get(size, {}).get("recovery") for size in SIZES]
         cells = [
             row["title"],
             str(len(row["seeds"])),
@@ -142,6 +157,7 @@ def table(summary: Mapping[str, Any], arms: Mapping[str, Arm]) -> str:
             percent(row.get("mined_precision")),
             percent(row.get("mined_recall")),
             "-" if won is None else f"{won:.2f}",
+            "-" if not recovered else " / ".join("-" if one is None else f"{one:.2f}" for one in by_size),
             row["source"],
         ]
         lines.append("| " + " | ".join(cells) + " |")

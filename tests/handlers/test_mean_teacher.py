@@ -207,8 +207,7 @@ def test_figures_hold_no_precision_where_the_truth_is_unknown(item, said):
 
 
 @pytest.mark.parametrize(
-    "wrong",
-    [{"score_threshold": 1.5}, {"gt_nms_iou": -0.1}, {"ema_decay": 2}, {"policy": "drop"}, {"ignore_power": -1}],
+    "wrong", [{"score_threshold": 1.5}, {"gt_nms_iou": -0.1}, {"ema_decay": 2}, {"policy": "drop"}]
 )
 def test_values_out_of_range_are_refused(scripted, wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
@@ -221,18 +220,6 @@ def test_doubtful_find_is_neither_lesion_nor_background(scripted, trainer, item,
     target = target_seen(scripted, trainer, batch, words, ignore_threshold=0.5)
     assert target["boxes"].tolist() == [[10, 10, 20, 20], [30, 30, 40, 40]]
     assert target["ignore"].tolist() == [[50, 50, 60, 60]]
-
-
-def test_doubtful_box_is_ignored_with_the_chance_its_score_gives(scripted, trainer, item, said):
-    words = [said(*((x, 10, x + 8, 18, 0.25) for x in range(0, 4000, 10)))]
-    ignored = [
-        len(target_seen(scripted, trainer, [item([])], words, ignore_threshold=0.2, ignore_power=power)["ignore"])
-        for power in (0.0, 0.5, 1.0, 0.5)
-    ]
-    assert ignored[0] == 400
-    assert 170 < ignored[1] < 230
-    assert 70 < ignored[2] < 130
-    assert ignored[3] == ignored[1]  # equal iterations draw alike
 
 
 def test_box_that_a_check_refuses_is_ignored_when_it_is_still_doubtful(scripted, trainer, item, said):

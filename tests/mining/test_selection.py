@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lesion_app.mining.selection import Detections, ignored_by_chance, score_histogram, select_mined
+from lesion_app.mining.selection import Detections, score_histogram, select_mined
 
 
 def detections(boxes: list[list[float]], scores: list[float]) -> Detections:
@@ -48,21 +48,6 @@ def test_box_in_an_ignore_region_is_not_mined() -> None:
         ignore=torch.tensor([[0.0, 0, 12, 12]]),
     )
     assert found["boxes"].tolist() == [[8, 0, 18, 10]]
-
-
-@pytest.mark.parametrize("power", [0.0, 0.5, 1.0, 2.0])
-def test_share_left_out_by_chance_is_the_score_to_the_power(power: float) -> None:
-    scores = torch.tensor([0.04, 0.36, 0.81]).repeat_interleave(4000)
-    doubtful = detections([[0, 0, 4, 4]] * len(scores), scores.tolist())
-    kept = ignored_by_chance(doubtful, power, torch.Generator().manual_seed(0))
-    assert len(kept["boxes"]) == len(kept["labels"]) == len(kept["scores"])
-    for score in (0.04, 0.36, 0.81):
-        share = torch.isclose(kept["scores"], torch.tensor(score)).sum() / 4000
-        assert share == pytest.approx(score**power, abs=0.03)
-
-
-def test_nothing_doubtful_leaves_nothing_out() -> None:
-    assert len(ignored_by_chance(detections([], []), 0.5)["boxes"]) == 0
 
 
 @pytest.mark.parametrize("labelled", [0, 3])

@@ -68,7 +68,7 @@ def test_every_kind_of_arm_ends_in_one_table_also_when_stopped_and_started_again
     assert set(summary["recovery"]) == set(arms) - {"complete", "partial", "missing-0.3-ours"}
     table = (out / "table.md").read_text().splitlines()
     assert len(table) == 2 + len(arms)
-    assert {len(line.split(" | ")) for line in table[2:]} == {11}
+    assert {len(line.split(" | ")) for line in table[2:]} == {12}
     assert "adding" not in (out / "findings.md").read_text()  # no arm that ignores was run
     assert "hard negatives raise it further" in (out / "findings.md").read_text()
     for picture in ("froc.png", "curves.png"):
