@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -164,28 +165,41 @@ def table(summary: Mapping[str, Any], arms: Mapping[str, Arm]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _main_arms(results: Mapping[Run, Any], arms: Mapping[str, Arm]) -> tuple[list[str], list[int]]:
+    """Main arms with a result, and the seeds that all of them have: other seeds have other test patients."""
+    names = [name for name, arm in arms.items() if arm.every_seed and any(run[0] == name for run in results)]
+    seeds = sorted({seed for _, seed in results})
+    return names, [seed for seed in seeds if all((name, seed) in results for name in names)]
+
+
+def _legend(arm: Arm) -> str:
+    return "\n".join(textwrap.wrap(arm.title, 36))
+
+
+def _listed(seeds: Sequence[int]) -> str:
+    return ", ".join(map(str, seeds))
+
+
 def draw_froc(results: Mapping[Run, dict[str, Any]], arms: Mapping[str, Arm], path: Path) -> None:
-    """Sensitivity at the seven operating points, teachers of the main arms, mean and range over seeds."""
+    """Sensitivity at the seven operating points, teachers of the main arms, mean and range of the seeds they share."""
     page = Page(7.5, 4.6)
     axes = page.axes(0.7, 0.45, 6.5, 3.5)
     style_plot_axes(axes)
     fps = np.array([float(p) for p in FROC_POINTS])
-    for color, name in zip(SERIES, [n for n, arm in arms.items() if arm.every_seed]):
-        rows = [
-            [r["models"]["teacher"]["sensitivity"][p] for p in FROC_POINTS]
-            for (arm, _), r in results.items()
-            if arm == name
-        ]
-        if rows:
-            values = np.array(rows)
-            axes.plot(fps, values.mean(axis=0), "o-", color=color, label=f"{arms[name].title} (n = {len(rows)})", ms=4)
-            axes.fill_between(fps, values.min(axis=0), values.max(axis=0), color=color, alpha=0.15, lw=0)
+    names, seeds = _main_arms(results, arms)
+    if not names or not seeds:
+        return
+    for color, name in zip(SERIES, names):
+        found = [results[name, seed]["models"]["teacher"]["sensitivity"] for seed in seeds]
+        values = np.array([[one[point] for point in FROC_POINTS] for one in found])
+        axes.plot(fps, values.mean(axis=0), "o-", color=color, label=_legend(arms[name]), ms=4)
+        axes.fill_between(fps, values.min(axis=0), values.max(axis=0), color=color, alpha=0.15, lw=0)
     axes.set_xscale("log", base=2)
     axes.set_xticks(fps, ["1/8", "1/4", "1/2", "1", "2", "4", "8"])
     axes.set_xlabel("false positives a sub-volume", fontsize=9, color=MUTED)
     axes.set_ylabel("sensitivity", fontsize=9, color=MUTED)
     axes.legend(fontsize=8, frameon=False, loc="lower right")
-    page.text(0.2, 0.12, "FROC on the test patients, teacher; band = range over seeds", 10)
+    page.text(0.2, 0.12, f"FROC on the test patients, teacher; mean and range of seeds {_listed(seeds)}", 10)
     page.save(path)
 
 
@@ -197,32 +211,31 @@ def draw_curves(
     names: Sequence[str],
     title: str,
 ) -> None:
-    """Figures of the main arms over the iterations, mean over seeds, one panel a figure."""
-    page = Page(4.6 * len(names) + 0.6, 4.2)
+    """Figures of the main arms over the iterations, mean over the seeds they share, one panel a figure."""
+    page = Page(4.6 * len(names) + 0.6, 4.5)
     drawn = False
+    arm_names, seeds = _main_arms(results, arms)
     for column, figure in enumerate(names):
         axes = page.axes(0.65 + 4.6 * column, 0.5, 3.9, 2.7)
         style_plot_axes(axes)
-        for color, name in zip(SERIES, [n for n, arm in arms.items() if arm.every_seed]):
+        for color, name in zip(SERIES, arm_names):
             points: dict[int, list[float]] = {}
-            for arm, seed in results:
-                if arm == name:
-                    for line in read_history(out / "arms" / arm / f"seed{seed}" / "training" / "history.jsonl"):
-                        if figure in line:
-                            points.setdefault(line["iteration"], []).append(line[figure])
+            for seed in seeds:
+                for line in read_history(out / "arms" / name / f"seed{seed}" / "training" / "history.jsonl"):
+                    if figure in line:
+                        points.setdefault(line["iteration"], []).append(line[figure])
             if points:
                 steps = sorted(points)
                 means = np.array([statistics.fmean(points[s]) for s in steps])
                 if len(means) > 40:
                     means = np.convolve(np.pad(means, 4, mode="edge"), np.full(9, 1 / 9), mode="valid")
-                axes.plot(
-                    steps, means, color=color, label=arms[name].title, marker="o" if len(steps) < 20 else None, ms=3
-                )
+                marker = "o" if len(steps) < 20 else None
+                axes.plot(steps, means, color=color, label=_legend(arms[name]), marker=marker, ms=3)
                 drawn = True
         axes.set_xlabel("iteration", fontsize=9, color=MUTED)
         axes.set_title(figure.replace("_", " "), fontsize=9, loc="left")
         if column == 0 and drawn:
             axes.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(0, -0.2), ncol=2)
-    page.text(0.2, 0.12, f"{title}, mean over seeds", 10)
+    page.text(0.2, 0.12, f"{title}, mean of seeds {_listed(seeds)}", 10)
     if drawn:
         page.save(path)
