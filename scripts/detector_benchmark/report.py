@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markdown_table import markdown_table
 from matplotlib.ticker import MaxNLocator
 from measured_on import commit, machine, versions
 from resumable_study import percent, spread, write_text
@@ -196,8 +197,7 @@ def findings_table(checked: Sequence[Finding]) -> str:
 
 
 def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rows = [head, ["---"] * len(head), *lines]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
+    return "\n".join(markdown_table(head, lines)) + "\n"
 
 
 def draw_accuracy(found: Mapping[str, Any], path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markdown_table import markdown_table
 from measured_on import commit, machine
 from resumable_study import percent, spread, write_text
 
@@ -100,7 +101,7 @@ def tables(rows: Sequence[dict[str, Any]], mining: dict[str, Any]) -> str:
 
 def _ladder(rows: Sequence[dict[str, Any]]) -> str:
     head = ["row", *(f"{fp} FP" for fp in FP_POINTS), "average", "by seed", "against the row before, by seed", "paper"]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines: list[list[str]] = []
     before: dict[str, Any] | None = None
     for row in rows:
         values = dict(zip(row["seeds"], row["average_sensitivity"]))
@@ -116,24 +117,24 @@ def _ladder(rows: Sequence[dict[str, Any]]) -> str:
             steps,
             _published(row),
         ]
-        lines.append("| " + " | ".join(cells) + " |")
+        lines.append(cells)
         before = row
-    return "\n".join(lines)
+    return "\n".join(markdown_table(head, lines))
 
 
 def _first_seed(rows: Sequence[dict[str, Any]]) -> str:
     """The side tables compare runs of one seed, so rows with more show the first one's figure."""
     head = ["row", "average sensitivity", "AP", "paper"]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines: list[list[str]] = []
     for row in rows:
         figures = [f"{100 * row[key][0]:.1f}" for key in ("average_sensitivity", "iobb_ap")]
-        lines.append("| " + " | ".join([row["title"], *figures, _published(row)]) + " |")
-    return "\n".join(lines)
+        lines.append([row["title"], *figures, _published(row)])
+    return "\n".join(markdown_table(head, lines))
 
 
 def _mining(mining: dict[str, Any]) -> str:
     head = ["strategy", "seed", "boxes", "slices", "new lesions", "precision", "recall"]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines: list[list[str]] = []
     names = list(dict.fromkeys(name for found in mining.values() for name in found["strategies"]))
     for name in names:
         for seed, found in mining.items():
@@ -141,9 +142,9 @@ def _mining(mining: dict[str, Any]) -> str:
             if row is not None:
                 shares = [f"{100 * row[key]:.1f} %" if key in row else "-" for key in ("precision", "recall")]
                 counts = [f"{row[key]:,}" for key in ("boxes", "slices", "lesions")]
-                lines.append("| " + " | ".join([name, seed, *counts, *shares]) + " |")
+                lines.append([name, seed, *counts, *shares])
     used = ", ".join(f"seed {seed}: {found['thresholds']['delta']:.3f}" for seed, found in mining.items())
-    return "\n".join([*lines, "", f"delta chosen from the data, {used}"])
+    return "\n".join([*markdown_table(head, lines), "", f"delta chosen from the data, {used}"])
 
 
 def _each(values: Sequence[float]) -> str:

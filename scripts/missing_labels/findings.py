@@ -8,6 +8,8 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from markdown_table import markdown_table
+
 Scores = Mapping[tuple[str, int], float]
 """AP of the teacher by (arm, seed)."""
 
@@ -72,14 +74,14 @@ def difference_noise(scores: Scores) -> float | None:
     return math.sqrt(statistics.fmean(variances)) if variances else None
 
 
-def findings(scores: Scores, deviations: float = 2.0) -> list[Finding]:
+def findings(scores: Scores, noise: float | None, deviations: float = 2.0) -> list[Finding]:
     """Judge every comparison whose arms have a seed in common.
 
     Args:
         scores: of the runs that are done.
+        noise: :func:`difference_noise` of them.
         deviations: standard errors within which a gain is noise.
     """
-    noise = difference_noise(scores)
     found = []
     for comparison in COMPARISONS:
         gains = _gains(scores, comparison.worse, comparison.better)
@@ -90,12 +92,13 @@ def findings(scores: Scores, deviations: float = 2.0) -> list[Finding]:
 
 def findings_table(found: list[Finding], noise: float | None) -> str:
     """Markdown, gains in points of AP (per cent)."""
-    lines = ["| order | source | paper | here | seeds | verdict |", "|---|---|---|---|---|---|"]
+    head = ["order", "source", "paper", "here", "seeds", "verdict"]
+    rows: list[list[str]] = []
     for one in found:
         theirs = "-" if one.comparison.paper is None else f"{one.comparison.paper[1] - one.comparison.paper[0]:+.1f}"
         gain = f"{100 * statistics.fmean(one.gain):+.1f}"
-        cells = [one.comparison.claim, one.comparison.source, theirs, gain, str(len(one.gain)), one.verdict]
-        lines.append("| " + " | ".join(cells) + " |")
+        rows.append([one.comparison.claim, one.comparison.source, theirs, gain, str(len(one.gain)), one.verdict])
+    lines = markdown_table(head, rows)
     if noise is not None:
         lines += ["", f"Noise: one seed's difference of two arms has a standard deviation of {100 * noise:.1f} points."]
     return "\n".join(lines) + "\n"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markdown_table import markdown_table
 from measured_on import commit, machine
 from resumable_study import percent, spread, write_text
 
@@ -43,9 +44,10 @@ def write_report(out: Path, arms: Mapping[str, Arm], todo: Sequence[Run], scale:
     }
     write_text(out / "summary.json", json.dumps(summary, indent=1) + "\n")
     write_text(out / "table.md", table(summary, arms))
-    scores = {run: result["models"]["teacher"]["p3d_ap"] for run, result in results.items()}
-    if judged := findings(scores):
-        write_text(out / "findings.md", findings_table(judged, difference_noise(scores)))
+    scores = {run: _teacher_ap(result, "all") for run, result in results.items()}
+    noise = difference_noise(scores)
+    if judged := findings(scores, noise):
+        write_text(out / "findings.md", findings_table(judged, noise))
     draw_froc(results, arms, out / "froc.png")
     draw_curves(out, results, arms, out / "curves.png", ("teacher_p3d_ap",), "Validation AP of the teacher")
     draw_curves(
@@ -100,11 +102,7 @@ def recovery(results: Mapping[Run, dict[str, Any]]) -> dict[str, Any]:
     """(AP of an arm - AP partial) / (AP complete - AP partial): teachers, means over the seeds all three have."""
     found: dict[str, Any] = {}
     for name in sorted({run[0] for run in results} - {"complete", "partial"}):
-        seeds = [
-            s
-            for s in sorted({run[1] for run in results})
-            if all((arm, s) in results for arm in ("complete", "partial", name))
-        ]
+        seeds = _shared_seeds(results, ("complete", "partial", name))
         if not seeds or name.startswith("missing-"):
             continue
         by_measure = {}
@@ -136,10 +134,8 @@ def _teacher_ap(result: Mapping[str, Any], measure: str) -> float:
 def table(summary: Mapping[str, Any], arms: Mapping[str, Arm]) -> str:
     """The arms as a Markdown table, in per cent."""
     head = ["arm", "seeds", "AP teacher", "AP student", "avg. sens.", "AP < 10 mm", "mined / label", "right", "found"]
-    lines = [
-        "| " + " | ".join([*head, "of the gap won back", "< 10 / 10-30 / >= 30 mm", "source"]) + " |",
-        "|" + "---|" * (len(head) + 3),
-    ]
+    head += ["of the gap won back", "< 10 / 10-30 / >= 30 mm", "source"]
+    lines: list[list[str]] = []
     for name in arms:
         row = summary["arms"].get(name)
         if row is None:
@@ -161,15 +157,19 @@ def table(summary: Mapping[str, Any], arms: Mapping[str, Arm]) -> str:
             "-" if not recovered else " / ".join("-" if one is None else f"{one:.2f}" for one in by_size),
             row["source"],
         ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+        lines.append(cells)
+    return "\n".join(markdown_table(head, lines)) + "\n"
 
 
 def _main_arms(results: Mapping[Run, Any], arms: Mapping[str, Arm]) -> tuple[list[str], list[int]]:
     """Main arms with a result, and the seeds that all of them have: other seeds have other test patients."""
     names = [name for name, arm in arms.items() if arm.every_seed and any(run[0] == name for run in results)]
+    return names, _shared_seeds(results, names)
+
+
+def _shared_seeds(results: Mapping[Run, Any], names: Sequence[str]) -> list[int]:
     seeds = sorted({seed for _, seed in results})
-    return names, [seed for seed in seeds if all((name, seed) in results for name in names)]
+    return [seed for seed in seeds if all((name, seed) in results for name in names)]
 
 
 def _legend(arm: Arm) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markdown_table import markdown_table
 from matplotlib.axes import Axes
 from measured_on import commit, machine
 from resumable_study import percent, spread, write_text
@@ -105,8 +106,9 @@ def table(summary: Mapping[str, Any]) -> str:
         "confirmed / rejected / unknown",
         "AP",
         "AP < 10 mm",
+        "ours minus this",
     ]
-    lines = ["| " + " | ".join([*head, "ours minus this"]) + " |", "|" + "---|" * (len(head) + 1)]
+    lines: list[list[str]] = []
     for arm, found in summary["arms"].items():
         less = {row["round"]: row["p3d_ap"] for row in summary["ours_minus"].get(arm, [])}
         for number, row in enumerate(found["rounds"]):
@@ -122,8 +124,8 @@ def table(summary: Mapping[str, Any]) -> str:
                 percent(row.get(f"p3d_ap {SMALL}")),
                 percent(less.get(number), signed=True),
             ]
-            lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+            lines.append(cells)
+    return "\n".join(markdown_table(head, lines)) + "\n"
 
 
 def draw_curves(curves: Mapping[str, Mapping[int, list[dict[str, Any]]]], path: Path) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from markdown_table import markdown_table
+
 from lesion_app.visualize.page import Page, style_plot_axes
 from lesion_app.visualize.palette import MUTED, SERIES
 
@@ -13,7 +15,7 @@ from lesion_app.visualize.palette import MUTED, SERIES
 def markdown(found: Mapping[str, Any]) -> str:
     """All sections that were measured, the targets first."""
     parts = [f"Machine: {found['machine']}, {found['threads']} threads; {found['versions']}.", ""]
-    parts += [*table(["target", "measured", ""], targets(found["sections"])), ""]
+    parts += [*markdown_table(["target", "measured", ""], targets(found["sections"])), ""]
     for section, text in SECTIONS.items():
         if section in found["sections"]:
             measured = found["sections"][section]
@@ -59,11 +61,6 @@ def targets(sections: Mapping[str, Any]) -> list[list[str]]:
     return [[what, measured, "met" if met else "NOT met"] for what, measured, met in rows]
 
 
-def table(head: list[str], rows: list[list[str]]) -> list[str]:
-    """Markdown lines of a table."""
-    return [f"| {' | '.join(head)} |", "|" + "---|" * len(head), *(f"| {' | '.join(row)} |" for row in rows)]
-
-
 def spread(value: Mapping[str, float], digits: int = 3) -> str:
     """Median and, in brackets, smallest to largest."""
     return f"{value['median']:.{digits}f} ({value['min']:.{digits}f} to {value['max']:.{digits}f})"
@@ -81,7 +78,7 @@ def inference(f: Mapping[str, Any]) -> list[str]:
         ]
         for name, seconds in f["seconds_per_slice"].items()
     ]
-    same = table(
+    same = markdown_table(
         ["against windows, float32", "boxes paired", "shown ones (>= 0.1) paired", "shift px", "score difference"],
         [
             [
@@ -99,7 +96,7 @@ def inference(f: Mapping[str, Any]) -> list[str]:
         f"where less is shared), {f['slices']['windows']} by windows; {f['proposals']} proposals a slice in our second "
         "stage; random weights, norms settled, logits spread.",
         "",
-        *table(["way", "s a slice", "x faster than windows", "x faster than torchvision"], rows),
+        *markdown_table(["way", "s a slice", "x faster than windows", "x faster than torchvision"], rows),
         "",
         *same,
     ]
@@ -107,9 +104,9 @@ def inference(f: Mapping[str, Any]) -> list[str]:
 
 def roofline(f: Mapping[str, Any]) -> list[str]:
     return [
-        *table(["work", "GFLOP"], [[name, f"{value:.0f}"] for name, value in f["gflop"].items()]),
+        *markdown_table(["work", "GFLOP"], [[name, f"{value:.0f}"] for name, value in f["gflop"].items()]),
         "",
-        *table(["machine", "GFLOP/s"], [[name, f"{value:.0f}"] for name, value in f["gflop_per_second"].items()]),
+        *markdown_table(["machine", "GFLOP/s"], [[name, f"{v:.0f}"] for name, v in f["gflop_per_second"].items()]),
     ]
 
 
@@ -129,7 +126,7 @@ def share_of_machine(sections: Mapping[str, Any]) -> list[str]:
     for way, counted, dtype in ways:
         rate = work[counted] / seconds[way]["median"]
         rows.append([way, f"{rate:.0f}", f"{100 * rate / rates[f'3x3 convolution {dtype}']:.0f} %"])
-    return ["", *table(["way", "GFLOP/s", "of the convolution's rate"], rows)]
+    return ["", *markdown_table(["way", "GFLOP/s", "of the convolution's rate"], rows)]
 
 
 def retinanet(f: Mapping[str, Any]) -> list[str]:
@@ -165,7 +162,7 @@ def evaluation(f: Mapping[str, Any]) -> list[str]:
     return [
         f"{f['sub_volumes']} sub-volumes, {f['tracklets']} tracklets, {f['marks']} marks.",
         "",
-        *table(["program", "s", "ours is x faster", "AP"], rows),
+        *markdown_table(["program", "s", "ours is x faster", "AP"], rows),
     ]
 
 
@@ -174,11 +171,13 @@ def training(f: Mapping[str, Any]) -> list[str]:
     return [
         f"Full network, {step['size_px']} px, batch {step['batch']}, float32:",
         "",
-        *table(["part", "s"], [[name, spread(value)] for name, value in step["seconds"].items()]),
+        *markdown_table(["part", "s"], [[name, spread(value)] for name, value in step["seconds"].items()]),
         "",
         f"Mining and averaging cost {100 * step['mining_and_averaging_share_of_step']:.0f} % of the student's step.",
         "",
-        *table(["loading", "slabs a second"], [[n, f"{v:.1f}"] for n, v in loading["slabs_per_second"].items()]),
+        *markdown_table(
+            ["loading", "slabs a second"], [[name, f"{v:.1f}"] for name, v in loading["slabs_per_second"].items()]
+        ),
         "",
         f"Demo training, one process: the step waits for data {100 * waiting['share_of_time_waiting']:.1f} % of "
         "the time.",
@@ -198,7 +197,7 @@ def dicom(f: Mapping[str, Any]) -> list[str]:
     return [
         f"{f['slices']} slices, {f['findings']} findings; model read anew each time, libraries loaded before.",
         "",
-        *table(["written", "s", "of these the network", "all else, % of the network"], rows),
+        *markdown_table(["written", "s", "of these the network", "all else, % of the network"], rows),
     ]
 
 
@@ -207,7 +206,7 @@ def memory(f: list[Mapping[str, Any]]) -> list[str]:
         "A NIfTI file of 512 x 512 px slices; the peak comes when the CT is cropped and resampled, and both lie in "
         "memory.",
         "",
-        *table(
+        *markdown_table(
             [
                 "slices",
                 "network",

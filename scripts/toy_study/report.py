@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from markdown_table import markdown_table
 from measured_on import commit, machine, versions
 from resumable_study import write_text
 
@@ -164,7 +165,7 @@ def judged(results: Results, task: str, claim: Claim, images: Sequence[int]) -> 
 def table(found: Mapping[str, Mapping[str, Any]], images: Sequence[int]) -> str:
     """mAP in per cent with its interval, one row a task and detector."""
     head = ["task", "detector", "stages", *(f"n = {n}" for n in images), "seeds"]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines: list[list[str]] = []
     for task, of_task in found.items():
         for detector, points in of_task.items():
             cells = [TASKS[task], DETECTORS[detector].title, str(DETECTORS[detector].stages)]
@@ -172,22 +173,22 @@ def table(found: Mapping[str, Mapping[str, Any]], images: Sequence[int]) -> str:
                 p = points.get(str(n))
                 cells.append("-" if p is None else f"{_percent(p['map'])} ({_percent(p['low'])}-{_percent(p['high'])})")
             cells.append(str(max(len(p["seeds"]) for p in points.values())))
-            lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+            lines.append(cells)
+    return "\n".join(markdown_table(head, lines)) + "\n"
 
 
 def claims_table(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """What the paper says and what came out."""
     head = ["task", "the paper says", "averaged over", "points of mAP", "95 % interval", "our runs"]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines: list[list[str]] = []
     for task, claims in found.items():
         for c in claims:
             value, interval = "-", "-"
             if "value" in c:
                 value, interval = f"{100 * c['value']:+.1f}", f"{100 * c['low']:+.1f} to {100 * c['high']:+.1f}"
             where = "all n" if c["where"] == "all" else "n smallest less n largest"
-            lines.append(f"| {TASKS[task]} | {c['claim']} | {where} | {value} | {interval} | {c['verdict']} |")
-    return "\n".join(lines) + "\n"
+            lines.append([TASKS[task], c["claim"], where, value, interval, c["verdict"]])
+    return "\n".join(markdown_table(head, lines)) + "\n"
 
 
 def _percent(value: float) -> str:

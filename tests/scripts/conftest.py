@@ -24,6 +24,12 @@ def pack_bundle() -> ModuleType:
     return module
 
 
+@pytest.fixture
+def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Modules of ``scripts`` can be imported as its programs do."""
+    monkeypatch.syspath_prepend(str(REPOSITORY / "scripts"))
+
+
 @pytest.fixture(scope="session")
 def demo_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Untrained weights of the demo's network."""

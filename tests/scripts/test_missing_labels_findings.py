@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import sys
-from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 
-
-@pytest.fixture(scope="module")
-def judge():
-    sys.path.insert(0, str(REPOSITORY / "scripts"))
-    yield importlib.import_module("missing_labels.findings")
-    sys.path.remove(str(REPOSITORY / "scripts"))
+@pytest.fixture
+def judge(scripts):
+    return importlib.import_module("missing_labels.findings")
 
 
 def scores(**arms: list[float]) -> dict[tuple[str, int], float]:
@@ -41,19 +35,21 @@ def test_noise_is_of_differences_so_that_hard_test_patients_are_none(judge):
 )
 def test_gain_within_two_standard_errors_is_noise(judge, ours, verdict):
     found = scores(partial=[0.5, 0.5, 0.5], ours=[0.5 + ours - 0.01, 0.5 + ours, 0.5 + ours + 0.01])
-    (one,) = judge.findings(found)
+    (one,) = judge.findings(found, judge.difference_noise(found))
     assert (one.comparison.better, one.verdict) == ("ours", verdict)
     assert len(one.gain) == 3
 
 
 def test_nothing_is_judged_while_the_noise_is_unknown(judge):
-    (one,) = judge.findings(scores(partial=[0.5], ours=[0.9]))
+    single = scores(partial=[0.5], ours=[0.9])
+    (one,) = judge.findings(single, judge.difference_noise(single))
     assert one.verdict == "unknown"
-    assert judge.findings(scores(ours=[0.9])) == []
+    assert judge.findings(scores(ours=[0.9]), None) == []
 
 
 def test_table_sets_the_gain_beside_the_papers(judge):
-    found = judge.findings(scores(partial=[0.5, 0.5], ours=[0.55, 0.57]))
-    row = judge.findings_table(found, judge.difference_noise(scores(partial=[0.5, 0.5], ours=[0.55, 0.57])))
+    measured = scores(partial=[0.5, 0.5], ours=[0.55, 0.57])
+    noise = judge.difference_noise(measured)
+    row = judge.findings_table(judge.findings(measured, noise), noise)
     assert "| mining raises the AP | Table I, R to R + P+ | +5.2 | +6.0 | 2 | holds |" in row
     assert "standard deviation of 1.4 points" in row

@@ -20,12 +20,10 @@ SMALL = ["network_def#backbone#block_config=[1, 1, 1]", "network_def#rpn_post_nm
 UNTRAINED = ["network_def#box_score_threshold=0.0"]  # an untrained model finds something
 
 
-@pytest.fixture(scope="module")
-def part():
+@pytest.fixture
+def part(scripts):
     """``part(name)``: a module of ``scripts/review_study``."""
-    sys.path.insert(0, str(REPOSITORY / "scripts"))
-    yield lambda name: importlib.import_module(f"review_study.{name}")
-    sys.path.remove(str(REPOSITORY / "scripts"))
+    return lambda name: importlib.import_module(f"review_study.{name}")
 
 
 def command(out: Path, *options: str) -> list[str]:

@@ -17,11 +17,6 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPT = REPOSITORY / "scripts" / "study_toy.py"
 
 
-@pytest.fixture
-def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(REPOSITORY / "scripts"))
-
-
 def command(out: Path, *options: str) -> list[str]:
     return [sys.executable, str(SCRIPT), "--scale", "tiny", "--out", str(out), *options]
 
