@@ -13,8 +13,8 @@ from monai.handlers import MLFlowHandler
 
 
 def unique_run_name(prefix: str = "run") -> str:
-    """``<prefix>_<date>_<time>_<4 hex digits>``: two runs never share a name, so MLflow never merges them."""
-    return f"{prefix}_{time.strftime('%Y%m%d_%H%M%S')}_{uuid.uuid4().hex[:4]}"
+    """``<prefix>_<date>_<time>_<8 hex digits>``: two runs never share a name, so MLflow never merges them."""
+    return f"{prefix}_{time.strftime('%Y%m%d_%H%M%S')}_{uuid.uuid4().hex[:8]}"
 
 
 class MlflowRun(MLFlowHandler):
