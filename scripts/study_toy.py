@@ -4,8 +4,8 @@
 
 Trains every detector (``toy_study/arms.py``) on the three toy data sets with several numbers of training images,
 through the bundle's configs. Can be stopped at any moment and started again with the same command: finished arms stay,
-an interrupted one goes on from its last epoch. Writes ``summary.json``, ``table.md``, ``claims.md`` and ``curves.png``
-into ``--out`` while it runs. Seeds come one after the other, so that early results hold every detector.
+an interrupted one goes on from its last epoch. Writes ``summary.json``, ``table.md``, ``gains.md``, ``claims.md`` and
+``curves.png`` into ``--out`` while it runs. Seeds come one after the other, so that early results hold every detector.
 """
 
 from __future__ import annotations
@@ -90,7 +90,9 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
             progress=progress,
         )
     done = write_report(out, todo, scale)
-    console.print(f"wrote {out}/summary.json, table.md, claims.md, curves.png: {done} of {len(todo)} arms done")
+    console.print(
+        f"wrote {out}/summary.json, table.md, gains.md, claims.md, curves.png: {done} of {len(todo)} arms done"
+    )
     return exit_status(bool(failed), console)
 
 

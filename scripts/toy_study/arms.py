@@ -68,6 +68,12 @@ _GAIN: Weights = {"retina_unet": 0.5, "two_stage": 0.5, "retina_net": -0.5, "fas
 _ONE_STAGE_GAIN: Weights = {"retina_unet": 1.0, "retina_net": -1.0}
 _TWO_STAGE_GAIN: Weights = {"two_stage": 1.0, "faster_rcnn": -1.0}
 _MASKS: Weights = {"mask_rcnn": 1.0, "faster_rcnn": -1.0}
+GAINS: dict[str, Weights] = {
+    "Retina U-Net less RetinaNet": _ONE_STAGE_GAIN,
+    "two-stage Retina U-Net less Faster R-CNN+": _TWO_STAGE_GAIN,
+    "Mask R-CNN less Faster R-CNN+": _MASKS,
+}
+"""What a mask brings: contrasts shown at every number of images."""
 
 
 def _lead(detector: str) -> list[Claim]:

@@ -13,9 +13,9 @@ from markdown_table import markdown_table
 from measured_on import commit, machine, versions
 from resumable_study import write_text
 
-from lesion_app.metrics.bootstrap import percentile_interval, resampled_counts
+from lesion_app.metrics.bootstrap import Interval, percentile_interval, resampled_counts
 from lesion_app.metrics.object_map import ObjectMap, ObjectMatches
-from toy_study.arms import CLAIMS, DETECTORS, TASKS, Claim
+from toy_study.arms import CLAIMS, DETECTORS, GAINS, TASKS, Claim
 from toy_study.figure import draw_curves
 
 LEVEL = 0.95
@@ -89,7 +89,7 @@ def _read(out: Path, run: Run) -> ObjectMap:
 
 
 def write_report(out: Path, todo: Sequence[Run], scale: Mapping[str, Any]) -> int:
-    """Write ``summary.json``, ``table.md``, ``claims.md`` and ``curves.png`` of the arms done so far.
+    """Write ``summary.json``, ``table.md``, ``gains.md``, ``claims.md`` and ``curves.png`` of the arms done so far.
 
     Returns:
         the number of arms done.
@@ -105,10 +105,12 @@ def write_report(out: Path, todo: Sequence[Run], scale: Mapping[str, Any]) -> in
         "scale": {key: scale[key] for key in ("images", "validation", "test", "toy", "values", "network")},
         "level": LEVEL,
         "curves": {task: curves(results, task, images) for task in TASKS},
+        "gains": {task: gains(results, task, images) for task in TASKS},
         "claims": {task: [judged(results, task, claim, images) for claim in CLAIMS[task]] for task in TASKS},
     }
     write_text(out / "summary.json", json.dumps(summary, indent=1) + "\n")
     write_text(out / "table.md", table(summary["curves"], images))
+    write_text(out / "gains.md", gains_table(summary["gains"], images))
     write_text(out / "claims.md", claims_table(summary["claims"]))
     draw_curves(summary["curves"], images, LEVEL, out / "curves.png")
     return len(results.found)
@@ -148,18 +150,40 @@ def judged(results: Results, task: str, claim: Claim, images: Sequence[int]) -> 
     if not compared or (claim.where != "all" and len(compared) < 2):
         return {**entry, "verdict": "not run"}
     factors = {n: 1 / len(compared) for n in compared} if claim.where == "all" else {min(at): 1.0, max(at): -1.0}
-    value, samples = 0.0, np.zeros(results.resamples)
-    for n, factor in factors.items():
-        for detector, weight in claim.weights.items():
-            value += factor * weight * results.mean(task, detector, n, at[n])
-            samples += factor * weight * results.samples(task, detector, n, at[n])
-    interval = percentile_interval(samples, LEVEL)
+    value, interval = contrast(results, task, claim.weights, {n: (f, at[n]) for n, f in factors.items()})
     if claim.sign == 0:
         verdict = "disagrees" if interval.low > 0 else "agrees" if interval.high < NO_GAIN else "open"
     else:
         verdict = "agrees" if interval.low > 0 else "disagrees" if interval.high < 0 else "open"
     seeds = sorted({s for n in compared for s in at[n]})
     return {**entry, "value": value, "low": interval.low, "high": interval.high, "verdict": verdict, "seeds": seeds}
+
+
+def contrast(
+    results: Results, task: str, weights: Mapping[str, float], at: Mapping[int, tuple[float, Sequence[int]]]
+) -> tuple[float, Interval]:
+    """Weighted sum of detectors' mAP over numbers of images, each with its own factor and seeds, and its interval."""
+    value, samples = 0.0, np.zeros(results.resamples)
+    for n, (factor, seeds) in at.items():
+        for detector, weight in weights.items():
+            value += factor * weight * results.mean(task, detector, n, seeds)
+            samples += factor * weight * results.samples(task, detector, n, seeds)
+    return value, percentile_interval(samples, LEVEL)
+
+
+def gains(results: Results, task: str, images: Sequence[int]) -> dict[str, dict[str, Any]]:
+    """What masks bring at every number of images (``GAINS``), with intervals."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, weights in GAINS.items():
+        points = {}
+        for n in images:
+            seeds = results.seeds(task, list(weights), [n])
+            if seeds:
+                value, interval = contrast(results, task, weights, {n: (1.0, seeds)})
+                points[str(n)] = {"value": value, "low": interval.low, "high": interval.high, "seeds": seeds}
+        if points:
+            found[name] = points
+    return found
 
 
 def table(found: Mapping[str, Mapping[str, Any]], images: Sequence[int]) -> str:
@@ -189,6 +213,20 @@ def claims_table(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
             where = "all n" if c["where"] == "all" else "n smallest less n largest"
             lines.append([TASKS[task], c["claim"], where, value, interval, c["verdict"]])
     return "\n".join(markdown_table(head, lines)) + "\n"
+
+
+def gains_table(found: Mapping[str, Mapping[str, Any]], images: Sequence[int]) -> str:
+    """Points of mAP that masks bring, one row a task and pair of detectors."""
+    lines: list[list[str]] = []
+    for task, of_task in found.items():
+        for name, points in of_task.items():
+            values = [points.get(str(n)) for n in images]
+            lines.append([TASKS[task], name, *("-" if p is None else _gained(p) for p in values)])
+    return "\n".join(markdown_table(["task", "gain", *(f"n = {n}" for n in images)], lines)) + "\n"
+
+
+def _gained(point: Mapping[str, Any]) -> str:
+    return f"{100 * point['value']:+.1f} ({100 * point['low']:+.1f} to {100 * point['high']:+.1f})"
 
 
 def _percent(value: float) -> str:

@@ -78,6 +78,27 @@ def test_clear_gap_agrees_equal_curves_are_no_gain_and_little_data_leaves_it_ope
     assert judged(results, "patterns", Claim("more", gain), images)["verdict"] == "not run"
 
 
+def test_gain_of_masks_is_told_at_every_number_of_images(scripts, tmp_path):
+    from toy_study.report import Results, Run, gains, gains_table
+
+    runs = []
+    for seed in (0, 1):
+        for n, row in ((10, [1] * 20 + [0] * 40), (100, [1] * 60)):
+            for detector, hits in (("retina_unet", [1] * 60), ("retina_net", row)):
+                runs.append(Run("shapes", detector, n, seed))
+                write_evaluation(tmp_path, runs[-1], {1: hits})
+    results = Results(tmp_path, runs, resamples=200)
+    found = gains(results, "shapes", [10, 100])
+    assert list(found) == ["Retina U-Net less RetinaNet"]
+    points = found["Retina U-Net less RetinaNet"]
+    assert points["10"]["value"] == pytest.approx(2 / 3)
+    assert points["10"]["low"] > 0
+    assert points["100"] == {"value": 0.0, "low": 0.0, "high": 0.0, "seeds": [0, 1]}
+    row = gains_table({"shapes": found}, [10, 50, 100]).splitlines()[2]
+    assert row.startswith("| task 1: shapes | Retina U-Net less RetinaNet | +66.7 (")
+    assert row.endswith("| - | +0.0 (+0.0 to +0.0) |")
+
+
 def test_only_finished_seeds_of_all_detectors_are_compared(scripts, tmp_path):
     from toy_study.report import Results, Run
 
@@ -132,6 +153,7 @@ def test_every_detector_ends_in_one_table_also_when_stopped_and_started_again(tm
     summary = json.loads((out / "summary.json").read_text())
     assert {task: len(found) for task, found in summary["curves"].items()} == {"shapes": 6, "patterns": 0, "scales": 6}
     assert len((out / "table.md").read_text().splitlines()) == 2 + 12
+    assert len((out / "gains.md").read_text().splitlines()) == 2 + 6
     assert "not run" in (out / "claims.md").read_text()
     assert (out / "curves.png").stat().st_size > 10_000
     assert not list(out.glob("arms/**/*.pt"))
