@@ -11,6 +11,7 @@ from torch import Tensor
 from torchvision.models.detection.roi_heads import RoIHeads
 
 from lesion_app.networks.ignore_regions import in_ignore_region
+from lesion_app.networks.roi_align_matrices import roi_align_matrices
 from lesion_app.networks.roi_align_rows import roi_align_rows
 
 
@@ -62,12 +63,14 @@ class IgnoringRoIHeads(RoIHeads):
         self, features: dict[str, Tensor], proposals: list[Tensor], image_shapes: list[tuple[int, int]]
     ) -> Tensor:
         pool = self.box_roi_pool
-        if self.training or len(features) > 1 or next(iter(features.values())).device.type != "cpu":
+        if len(features) > 1 or next(iter(features.values())).device.type != "cpu":
             return pool(features, proposals, image_shapes)
-        # torchvision's CPU kernel goes value by value; several times slower than rows of channels.
+        # torchvision's CPU kernels go value by value; several times slower, looking and learning.
         (feature_map,) = features.values()
         height, _ = feature_map.shape[-2:]
         scale = 2.0 ** round(math.log2(height / max(h for h, _ in image_shapes)))
+        if self.training:
+            return roi_align_matrices(feature_map, proposals, pool.output_size[0], scale, pool.sampling_ratio)
         rows = roi_align_rows(feature_map, proposals, pool.output_size[0], scale, pool.sampling_ratio)
         return rows.transpose(1, 2).unflatten(2, tuple(pool.output_size))
 
