@@ -28,7 +28,7 @@ _SMALL_NETWORKS = {
     "unet": _ENCODER,
 }
 # cpu: a quarter of the paper's image side, objects as large as the program draws them and never cut (with so small an
-# image four of ten would be), small networks, few iterations: 54 runs a seed in about 40 minutes on two cores.
+# image half of them would be), small networks, few iterations: 54 runs a seed in about 40 minutes on two cores.
 # Contrast, hole and the difference of task 3 are larger than published, since 400 batches of 8 do not tell the
 # published classes apart; from 100 images on nearly all detectors are then right, so the question lies below.
 # gpu: the paper's images; the schedule of the published program's last version (24 epochs of 100 batches of 20), of
