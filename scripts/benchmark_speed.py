@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from measured_on import commit, machine, versions
 from rich.console import Console
-from speed_sections import afterwards, dicom, inference, memory, report, retinanet, roofline, training
+from speed_sections import afterwards, dicom, inference, memory, pooling, report, retinanet, roofline, training
 
 from lesion_app.atomic_file import replacing
 from lesion_app.progress import progress_bar
@@ -40,6 +40,7 @@ def sections(quick: bool) -> dict[str, Callable[[], Any]]:
         "linking": lambda: afterwards.measure_linking(*((10, 5, 1) if quick else ())),
         "evaluation": lambda: afterwards.measure_evaluation(*((20, 400, 1) if quick else ())),
         "training": lambda: {
+            "pooling": pooling.measure_pooling(*((1,) if quick else ()), **small),
             "step": training.measure_step(size, repetitions=1 if quick else 3, **small),
             "loading": training.measure_loading(*((2, 128, (0,), 4) if quick else ())),
             "waiting": training.measure_waiting(*((2, 4) if quick else ())),

@@ -16,8 +16,7 @@ def roi_align_rows(
 
     Every output cell is the mean of ``sampling_ratio`` x ``sampling_ratio`` bilinear samples, each a weighted sum of
     four cells of the map. All of them together are one embedding bag over the map's cells, which reads whole rows of
-    channels.
-    For evaluation: no gradient flows to the boxes.
+    channels, and adds to whole rows when the gradient goes back. No gradient flows to the boxes.
 
     Args:
         features: ``[B, C, H, W]``, fastest in ``channels_last`` memory.
@@ -31,13 +30,13 @@ def roi_align_rows(
     """
     _, channels, height, width = features.shape
     # The fast kernel reads contiguous rows; in channels_last memory this is a view.
-    rows = features.permute(0, 2, 3, 1).reshape(-1, channels)
-    joined = torch.cat(list(boxes)).float() * spatial_scale
+    rows = features.permute(0, 2, 3, 1).contiguous().view(-1, channels)
+    joined = torch.cat(list(boxes)).detach().float() * spatial_scale
     image = torch.repeat_interleave(
         torch.arange(len(boxes), device=rows.device), torch.tensor([len(b) for b in boxes], device=rows.device)
     )
-    x_low, x_high, x_weight, x_inside = axis_samples(joined[:, 0], joined[:, 2], width, output_size, sampling_ratio)
-    y_low, y_high, y_weight, y_inside = axis_samples(joined[:, 1], joined[:, 3], height, output_size, sampling_ratio)
+    x_low, x_high, x_weight, x_inside = _samples(joined[:, 0], joined[:, 2], width, output_size, sampling_ratio)
+    y_low, y_high, y_weight, y_inside = _samples(joined[:, 1], joined[:, 3], height, output_size, sampling_ratio)
     columns = torch.stack((x_low, x_high), dim=-1).flatten(2)  # [R, P, 2 * ratio]
     lines = torch.stack((y_low, y_high), dim=-1).flatten(2)
     across = torch.stack((1 - x_weight, x_weight), dim=-1).mul_(x_inside[..., None]).flatten(2)
@@ -53,19 +52,9 @@ def roi_align_rows(
     return pooled.reshape(len(joined), output_size * output_size, channels)
 
 
-def axis_samples(
-    start: Tensor, end: Tensor, extent: int, cells: int, ratio: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Where RoIAlign samples along one axis of a map.
-
-    Args:
-        start, end: of the boxes ``[R]``, cells of the map.
-        extent: cells of the map along the axis.
-        cells, ratio: output cells, and samples in each.
-
-    Returns:
-        lower and upper cell, weight of the upper one, and 1 or 0 for in or out of the map, each ``[R, cells, ratio]``.
-    """
+def _samples(start: Tensor, end: Tensor, extent: int, cells: int, ratio: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Lower and upper cell, weight of the upper one, and 1 or 0 for in or out of the map, each ``[R, cells,
+    ratio]``."""
     size = (end - start).clamp(min=1.0) / cells
     offset = (torch.arange(cells * ratio, device=start.device) + 0.5) / ratio
     place = (start[:, None] + offset * size[:, None]).unflatten(1, (cells, ratio))

@@ -11,7 +11,6 @@ from torch import Tensor
 from torchvision.models.detection.roi_heads import RoIHeads
 
 from lesion_app.networks.ignore_regions import in_ignore_region
-from lesion_app.networks.roi_align_matrices import roi_align_matrices
 from lesion_app.networks.roi_align_rows import roi_align_rows
 
 
@@ -69,8 +68,6 @@ class IgnoringRoIHeads(RoIHeads):
         (feature_map,) = features.values()
         height, _ = feature_map.shape[-2:]
         scale = 2.0 ** round(math.log2(height / max(h for h, _ in image_shapes)))
-        if self.training:
-            return roi_align_matrices(feature_map, proposals, pool.output_size[0], scale, pool.sampling_ratio)
         rows = roi_align_rows(feature_map, proposals, pool.output_size[0], scale, pool.sampling_ratio)
         return rows.transpose(1, 2).unflatten(2, tuple(pool.output_size))
 

@@ -168,7 +168,13 @@ def evaluation(f: Mapping[str, Any]) -> list[str]:
 
 def training(f: Mapping[str, Any]) -> list[str]:
     step, loading, waiting = f["step"], f["loading"], f["waiting"]
+    pooled = [
+        [name, spread(found["seconds"]["torchvision"]), spread(found["seconds"]["ours"]), spread(found["x_faster"], 1)]
+        for name, found in f["pooling"].items()
+    ]
     return [
+        *markdown_table(["RoIAlign, there and back", "torchvision, s", "ours, s", "ours is x faster"], pooled),
+        "",
         f"Full network, {step['size_px']} px, batch {step['batch']}, float32:",
         "",
         *markdown_table(["part", "s"], [[name, spread(value)] for name, value in step["seconds"].items()]),
