@@ -6,8 +6,9 @@ Generates a phantom (or takes DeepLesion, ``--dataset``), trains every row (``de
 bundle's configs, each in a process of its own, then measures time and memory of one after the other. Can be stopped
 at any moment and started again with the same command: finished rows stay, an interrupted one goes on from its last
 epoch. Writes ``summary.json``, ``table.md``, ``accuracy.png``, ``curves.png`` and ``speed.png`` into ``--out`` after
-every row. A detector of your own enters with one config: ``--detector mine=mine.json``, an overlay on
-``typed_detection`` that sets ``network_def``. See docs/detectors.md.
+every row, of every finished row that lies there, whatever was asked for now. A detector of your own enters with one
+config: ``--detector mine=mine.json``, an overlay on ``typed_detection`` that sets ``network_def``; name it again in
+later starts, or the report leaves it out. See docs/detectors.md.
 """
 
 from __future__ import annotations
@@ -90,18 +91,19 @@ def run_benchmark(options: argparse.Namespace, console: Console) -> int:
     runs = Runs(out, scale, {PRETRAINING: pretraining_row(), **rows}, data, weights, shared, options.threads)
     todo: list[Run] = [(name, seed) for seed in options.seeds for name in chosen]
     stand_in: list[Run] = [(PRETRAINING, 0)] if any(runs.needs_stand_in(run) for run in todo) else []
-    failed = train_rows(runs, [*stand_in, *todo], todo, rows, options.jobs, settings, console)
+    failed = train_rows(runs, [*stand_in, *todo], rows, options.jobs, settings, console)
     for run in todo:
         unmeasured = runs.finished(run) and not (row_folder(out, run) / "speed.json").is_file()
         if unmeasured and not runs.measure(run):
             console.print(
                 f"[red]{run[0]}, seed {run[1]} could not be measured; see {row_folder(out, run)}/log.txt[/red]"
             )
-    done = write_report(out, rows, todo, settings)
+    written = write_report(out, rows, settings)
+    done = sum(map(runs.finished, todo))
     minutes = (time.monotonic() - started) / 60
     console.print(f"{done} of {len(todo)} runs done, {minutes:.0f} minutes of this start")
-    if done:
-        console.print(f"wrote {out}/summary.json, table.md, accuracy.png, curves.png, speed.png")
+    if written:
+        console.print(f"wrote {out}/{', '.join(written)}")
         if options.publish is not None:
             console.print(f"wrote {publish(out, options.publish.absolute())}")
     return exit_status(bool(failed or done < len(todo)), console, "rows")
@@ -123,7 +125,6 @@ def starting_weights(options: argparse.Namespace, coco: bool, out: Path) -> dict
 def train_rows(
     runs: Runs,
     wanted: Sequence[Run],
-    reported: Sequence[Run],
     rows: Mapping[str, Row],
     jobs: int,
     settings: Mapping[str, Any],
@@ -132,7 +133,7 @@ def train_rows(
     """Train and evaluate what is not done yet, ``jobs`` at a time; returns what failed."""
 
     def report(_: Run) -> str:
-        write_report(runs.out, rows, reported, settings)
+        write_report(runs.out, rows, settings)
         return ""
 
     with progress_bar(console, "iterations") as bar:

@@ -107,6 +107,12 @@ def run_processes(
     return failed
 
 
+def seeds_in(folder: Path) -> list[int]:
+    """Seeds whose runs lie in the folder of an arm (``seed0``, ``seed1`` ...), in order."""
+    names = [path.name.removeprefix("seed") for path in folder.glob("seed*")]
+    return sorted(int(name) for name in names if name.isdecimal())
+
+
 def arm_and_seed(run: tuple[str, int]) -> str:
     """What a run of an arm is called."""
     return f"{run[0]}, seed {run[1]}"

@@ -5,7 +5,8 @@
 Trains every arm (``lens_study/arms.py``) through the bundle's configs, each in a process of its own. Can be stopped at
 any moment and started again with the same command: what is done stays, an interrupted training goes on from its last
 epoch. The ladder comes first, seed by seed, then the other arms with the first seed. Writes ``summary.json``,
-``tables.md`` and ``ladder.png`` into ``--out`` after every arm.
+``tables.md`` and ``ladder.png`` into ``--out`` after every arm, of every finished arm that lies there, whatever was
+asked for now.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
             return start(out, run, options.scale, options.threads)
 
         def report(_: Run) -> str:
-            write_report(out, todo, options.scale)
+            write_report(out, options.scale)
             return ""
 
         failed = run_processes(
@@ -80,8 +81,9 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
             report=report,
             progress=lambda: bar.update(task, completed=sum(finished(out, run) for run in todo)),
         )
-    done = write_report(out, todo, options.scale)
-    console.print(f"wrote {out}/summary.json, tables.md, ladder.png: {done} of {len(todo)} runs done")
+    written = write_report(out, options.scale)
+    done = sum(finished(out, run) for run in todo)
+    console.print(f"wrote {out}/{', '.join(written)}: {done} of {len(todo)} runs done")
     return exit_status(bool(failed or waiting), console)
 
 

@@ -5,8 +5,8 @@
 Trains every arm (``missing_labels/arms.py``) on phantoms, or on lesions inserted into real CTs (``--backgrounds``),
 through the bundle's configs, each arm in a process of its own. Can be stopped at any moment and started again with the
 same command: finished arms stay, an interrupted one goes on from its last epoch. Writes ``summary.json``, ``table.md``,
-``findings.md``, ``froc.png``, ``curves.png`` and ``mining.png`` into ``--out`` after every arm. Main arms come first,
-with all seeds, then the others with the first one.
+``findings.md``, ``froc.png``, ``curves.png`` and ``mining.png`` into ``--out`` after every arm, of every finished arm
+that lies there, whatever was asked for now. Main arms come first, with all seeds, then the others with the first one.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
             return start(out, run, arms[run[0]], scale, shared, options.threads)
 
         def report(run: Run) -> str:
-            write_report(out, arms, todo, scale)
+            write_report(out, arms, scale)
             found = json.loads((arm_folder(out, run) / "evaluation" / "evaluation.json").read_text())["models"]
             return f": AP teacher {found['teacher']['p3d_ap']:.3f}, student {found['student']['p3d_ap']:.3f}"
 
@@ -110,11 +110,9 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
                 task, completed=sum(total if finished(out, r) else iterations(out, r) for r in todo)
             ),
         )
-    done = write_report(out, arms, todo, scale)
-    console.print(
-        f"wrote {out}/summary.json, table.md, findings.md, froc.png, curves.png, mining.png: "
-        f"{done} of {len(todo)} runs done"
-    )
+    written = write_report(out, arms, scale)
+    done = sum(finished(out, run) for run in todo)
+    console.print(f"wrote {out}/{', '.join(written)}: {done} of {len(todo)} runs done")
     return exit_status(bool(failed or waiting), console)
 
 

@@ -6,7 +6,8 @@ A first model is trained on phantoms with missing labels. Then, round by round, 
 automatic reader who knows the phantom's truth answers on the first boxes of the review queue, and the model is trained
 on with the answers: in our order, at random, by score, and with nobody looking (``review_study/scales.py``). All goes
 through the bundle's configs, each arm in a process of its own. Can be stopped at any moment and started again with the
-same command. Writes ``summary.json``, ``table.md`` and ``review.png`` into ``--out`` after every arm.
+same command. Writes ``summary.json``, ``table.md`` and ``review.png`` into ``--out`` after every arm, of every finished
+round that lies there, whatever was asked for now.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
             return start(out, run, scale, shared, options.threads)
 
         def report(run: Run) -> str:
-            write_report(out, arms, options.seeds, scale)
+            write_report(out, scale)
             found = json.loads(last_result(out, run, scale).read_text())
             return f": AP {found['teacher']['p3d_ap']:.3f} after {found['reviewed']} reviewed boxes"
 
@@ -104,10 +105,10 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
             report=report,
             progress=lambda: bar.update(task, completed=sum(finished(out, run, scale) for run in todo)),
         )
-    done = write_report(out, arms, options.seeds, scale)
-    wanted = len(arms) * len(options.seeds) * scale["rounds"]
-    written = f"wrote {out}/summary.json, table.md, review.png: " if done else ""
-    console.print(f"{written}{done} of {wanted} rounds done")
+    written = write_report(out, scale)
+    done = sum(finished(out, run, scale) for run in todo)
+    files = f"wrote {out}/{', '.join(written)}: " if written else ""
+    console.print(f"{files}{done} of {len(todo)} arms done")
     return exit_status(bool(failed or waiting), console)
 
 

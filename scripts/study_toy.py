@@ -5,7 +5,8 @@
 Trains every detector (``toy_study/arms.py``) on the three toy data sets with several numbers of training images,
 through the bundle's configs. Can be stopped at any moment and started again with the same command: finished arms stay,
 an interrupted one goes on from its last epoch. Writes ``summary.json``, ``table.md``, ``gains.md``, ``claims.md`` and
-``curves.png`` into ``--out`` while it runs. Seeds come one after the other, so that early results hold every detector.
+``curves.png`` into ``--out`` while it runs, of every finished arm that lies there, whatever was asked for now. Seeds
+come one after the other, so that early results hold every detector.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
     out = options.out.absolute()
     todo = planned(scale, options.seeds, options.only)
     remember_settings(out, {"scale": options.scale, **scale, "set": shared}, tell=False)
-    written = -1
+    reported = 0
 
     def begin(runs: list[Run]) -> subprocess.Popen[bytes]:
         make_data(out, scale, runs[0], console)
@@ -71,11 +72,12 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
         task = bar.add_task("", total=len(todo))
 
         def progress() -> None:
-            nonlocal written
+            nonlocal reported
             done = len(todo) - len(unfinished(todo))
             bar.update(task, completed=done)
-            if done > written and done:
-                written = write_report(out, todo, scale)
+            if done > reported:
+                write_report(out, scale)
+                reported = done
 
         failed = run_processes(
             grouped(unfinished(todo)),
@@ -89,10 +91,9 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
             report=lambda runs: "",
             progress=progress,
         )
-    done = write_report(out, todo, scale)
-    console.print(
-        f"wrote {out}/summary.json, table.md, gains.md, claims.md, curves.png: {done} of {len(todo)} arms done"
-    )
+    written = write_report(out, scale)
+    done = len(todo) - len(unfinished(todo))
+    console.print(f"wrote {out}/{', '.join(written)}: {done} of {len(todo)} arms done")
     return exit_status(bool(failed), console)
 
 
