@@ -22,7 +22,16 @@ from lens_study.collections import make_collections
 from lens_study.report import write_report
 from lens_study.run_arm import FIGURES, Places
 from lens_study.scales import SCALES
-from resumable_study import arm_and_seed, exit_status, remember_settings, run_processes, run_program, start_process
+from resumable_study import (
+    arm_and_seed,
+    exit_status,
+    from_one,
+    from_zero,
+    remember_settings,
+    run_processes,
+    run_program,
+    start_process,
+)
 from rich.console import Console
 
 from lesion_app.errors import InputError
@@ -43,10 +52,10 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", choices=sorted(SCALES), default="cpu")
     parser.add_argument("--out", type=Path, required=True, help="folder of the study; the same one to go on")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of data and training")
+    parser.add_argument("--seeds", type=from_zero, nargs="+", default=[0, 1, 2], help="of data and training")
     parser.add_argument("--arms", nargs="+", help="only these (default: all)")
-    parser.add_argument("--jobs", type=int, default=2, help="arms at a time")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads of an arm")
+    parser.add_argument("--jobs", type=from_one, default=2, help="arms at a time")
+    parser.add_argument("--threads", type=from_one, default=1, help="CPU threads of an arm")
     return parser.parse_args(argv)
 
 
@@ -69,7 +78,7 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
             write_report(out, options.scale)
             return ""
 
-        failed = run_processes(
+        run_processes(
             waiting,
             options.jobs,
             console,
@@ -81,10 +90,8 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
             report=report,
             progress=lambda: bar.update(task, completed=sum(finished(out, run) for run in todo)),
         )
-    written = write_report(out, options.scale)
     done = sum(finished(out, run) for run in todo)
-    console.print(f"wrote {out}/{', '.join(written)}: {done} of {len(todo)} runs done")
-    return exit_status(bool(failed or waiting), console)
+    return exit_status(out, write_report(out, options.scale), done, len(todo), console)
 
 
 def planned(seeds: list[int], only: list[str] | None) -> list[Run]:

@@ -22,7 +22,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from resumable_study import arm_and_seed, exit_status, remember_settings, run_processes, run_program, start_process
+from resumable_study import (
+    arm_and_seed,
+    exit_status,
+    from_one,
+    from_zero,
+    remember_settings,
+    run_processes,
+    run_program,
+    start_process,
+)
 from review_study.report import write_report
 from review_study.scales import ARMS, SCALES, START
 from rich.console import Console
@@ -48,10 +57,12 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", choices=sorted(SCALES), default="cpu")
     parser.add_argument("--out", type=Path, required=True, help="folder of the study; the same one to go on")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of data, training and random order")
+    parser.add_argument(
+        "--seeds", type=from_zero, nargs="+", default=[0, 1, 2], help="of data, training and random order"
+    )
     parser.add_argument("--arms", nargs="+", help="only these (default: all)")
-    parser.add_argument("--jobs", type=int, default=2, help="arms at a time")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads of an arm")
+    parser.add_argument("--jobs", type=from_one, default=2, help="arms at a time")
+    parser.add_argument("--threads", type=from_one, default=1, help="CPU threads of an arm")
     parser.add_argument("--patients", type=int, help="phantom patients (default: the scale's)")
     parser.add_argument("--rounds", type=int, help="of review and training (default: the scale's)")
     parser.add_argument("--boxes", type=int, help="reviewed a round (default: the scale's)")
@@ -93,7 +104,7 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
             found = json.loads(last_result(out, run, scale).read_text())
             return f": AP {found['teacher']['p3d_ap']:.3f} after {found['reviewed']} reviewed boxes"
 
-        failed = run_processes(
+        run_processes(
             waiting,
             options.jobs,
             console,
@@ -105,11 +116,8 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
             report=report,
             progress=lambda: bar.update(task, completed=sum(finished(out, run, scale) for run in todo)),
         )
-    written = write_report(out, scale)
     done = sum(finished(out, run, scale) for run in todo)
-    files = f"wrote {out}/{', '.join(written)}: " if written else ""
-    console.print(f"{files}{done} of {len(todo)} arms done")
-    return exit_status(bool(failed or waiting), console)
+    return exit_status(out, write_report(out, scale), done, len(todo), console)
 
 
 def make_data(out: Path, scale: dict[str, Any], seed: int, console: Console) -> None:
@@ -155,7 +163,7 @@ def start(out: Path, run: Run, scale: dict[str, Any], shared: dict[str, Any], th
     is_start = name == START
     described = {
         "name": name,
-        "seed": seed,
+        "seed": from_zero,
         "order": None if is_start else ARMS[name].order,
         "configs": scale["configs"],
         "overlay": str(folder / "overlay.json"),

@@ -76,7 +76,7 @@ def test_part_of_the_missing_labels_study_leaves_the_others_in_the_report(ask, t
             found = {"models": {"teacher": detection(ap + 0.01 * seed), "student": detection(ap)}}
             write(tmp_path / "arms" / arm / f"seed{seed}" / "evaluation" / "evaluation.json", found)
     told = ask("study_missing_labels", "--arms", "tau-0.80", "--seeds", "0")
-    assert "summary.json, table.md, findings.md, froc.png: 1 of 1 runs done" in told
+    assert "summary.json, table.md, findings.md, froc.png: 1 of 1 arms done" in told
     arms = json.loads((tmp_path / "summary.json").read_text())["arms"]
     assert all(arm["seeds"] == [0, 1] for arm in arms.values())
     assert list(arms) == ["complete", "partial", "ours", "tau-0.80"]
@@ -92,7 +92,7 @@ def test_part_of_the_lens_study_leaves_the_others_in_the_report(ask, tmp_path):
             for row in ARMS[arm].evaluations:
                 write(folder / row.name / "evaluation.json", {"models": {"teacher": detection(0.3 + 0.1 * seed)}})
             (folder / "trained").touch()
-    assert "2 of 2 runs done" in ask("study_lens", "--arms", "single", "--seeds", "0", "1")
+    assert "2 of 2 arms done" in ask("study_lens", "--arms", "single", "--seeds", "0", "1")
     rows = json.loads((tmp_path / "summary.json").read_text())["rows"]
     assert [(row["arm"], row["seeds"]) for row in rows] == [
         ("single", [0, 1]),
@@ -145,7 +145,6 @@ def test_part_of_the_detector_benchmark_leaves_the_others_in_the_report(ask, tmp
     for kind in ("typed", "untyped"):
         write(tmp_path / "lists" / kind / "datalist.json", {})
     told = ask("benchmark_detectors", "--only", "frcnn-scratch", "--seeds", "1")
-    assert "1 of 1 runs done" in told
-    assert "summary.json, table.md, accuracy.png, curves.png, speed.png" in told
+    assert "summary.json, table.md, accuracy.png, curves.png, speed.png: 1 of 1 rows done" in told
     rows = json.loads((tmp_path / "summary.json").read_text())["rows"]
     assert {name: row["seeds"] for name, row in rows.items()} == {"frcnn-scratch": [0, 1], "yolov4-816": [0, 1]}
