@@ -6,8 +6,9 @@ Generates a phantom (or takes DeepLesion, ``--dataset``), trains every row (``de
 bundle's configs, each in a process of its own, then measures time and memory of one after the other. Can be stopped
 at any moment and started again with the same command: finished rows stay, an interrupted one goes on from its last
 epoch. Writes ``summary.json``, ``table.md``, ``accuracy.png``, ``curves.png`` and ``speed.png`` into ``--out`` after
-every row. A detector of your own enters with one config: ``--detector mine=mine.json``, an overlay on
-``typed_detection`` that sets ``network_def``. See docs/detectors.md.
+every row, of every finished row that lies there, whatever was asked for now. A detector of your own enters with one
+config: ``--detector mine=mine.json``, an overlay on ``typed_detection`` that sets ``network_def``; name it again in
+later starts, or the report leaves it out. See docs/detectors.md.
 """
 
 from __future__ import annotations
@@ -25,7 +26,15 @@ from detector_benchmark.report import Run, row_folder, write_report
 from detector_benchmark.rows import PRETRAINING, Row, benchmark_rows, pretraining_row
 from detector_benchmark.runs import Runs, stand_in_weights
 from detector_benchmark.scales import SCALES
-from resumable_study import arm_and_seed, exit_status, remember_settings, run_processes, run_program
+from resumable_study import (
+    arm_and_seed,
+    exit_status,
+    from_one,
+    from_zero,
+    remember_settings,
+    run_processes,
+    run_program,
+)
 from rich.console import Console
 
 from lesion_app.cli import parse_overrides
@@ -46,10 +55,10 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder of the benchmark; the same one to go on")
     parser.add_argument("--only", nargs="+", metavar="ROW", help="only these rows (default: all)")
     parser.add_argument("--list", action="store_true", help="name the rows and stop")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the trainings")
-    parser.add_argument("--jobs", type=int, default=2, help="rows trained at a time")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads of a row")
-    parser.add_argument("--patients", type=int, help="phantom patients (default: the scale's)")
+    parser.add_argument("--seeds", type=from_zero, nargs="+", default=[0], help="of the trainings")
+    parser.add_argument("--jobs", type=from_one, default=2, help="rows trained at a time")
+    parser.add_argument("--threads", type=from_one, default=1, help="CPU threads of a row")
+    parser.add_argument("--patients", type=from_one, help="phantom patients (default: the scale's)")
     parser.add_argument("--dataset", type=Path, help="DeepLesion instead of a phantom: DL_info.csv and Images_png/")
     parser.add_argument("--coco-weights", type=Path, help="state dict of torchvision's COCO detector, if not fetched")
     parser.add_argument("--darknet-weights", type=Path, help="file the YOLOv4 rows start from (default: from scratch)")
@@ -90,21 +99,18 @@ def run_benchmark(options: argparse.Namespace, console: Console) -> int:
     runs = Runs(out, scale, {PRETRAINING: pretraining_row(), **rows}, data, weights, shared, options.threads)
     todo: list[Run] = [(name, seed) for seed in options.seeds for name in chosen]
     stand_in: list[Run] = [(PRETRAINING, 0)] if any(runs.needs_stand_in(run) for run in todo) else []
-    failed = train_rows(runs, [*stand_in, *todo], todo, rows, options.jobs, settings, console)
+    train_rows(runs, [*stand_in, *todo], rows, options.jobs, settings, console)
     for run in todo:
         unmeasured = runs.finished(run) and not (row_folder(out, run) / "speed.json").is_file()
         if unmeasured and not runs.measure(run):
             console.print(
                 f"[red]{run[0]}, seed {run[1]} could not be measured; see {row_folder(out, run)}/log.txt[/red]"
             )
-    done = write_report(out, rows, todo, settings)
-    minutes = (time.monotonic() - started) / 60
-    console.print(f"{done} of {len(todo)} runs done, {minutes:.0f} minutes of this start")
-    if done:
-        console.print(f"wrote {out}/summary.json, table.md, accuracy.png, curves.png, speed.png")
-        if options.publish is not None:
-            console.print(f"wrote {publish(out, options.publish.absolute())}")
-    return exit_status(bool(failed or done < len(todo)), console, "rows")
+    written = write_report(out, rows, settings)
+    console.print(f"{(time.monotonic() - started) / 60:.0f} minutes of this start")
+    if written and options.publish is not None:
+        console.print(f"wrote {publish(out, options.publish.absolute())}")
+    return exit_status(out, written, sum(map(runs.finished, todo)), len(todo), console, "rows")
 
 
 def starting_weights(options: argparse.Namespace, coco: bool, out: Path) -> dict[str, str]:
@@ -123,21 +129,20 @@ def starting_weights(options: argparse.Namespace, coco: bool, out: Path) -> dict
 def train_rows(
     runs: Runs,
     wanted: Sequence[Run],
-    reported: Sequence[Run],
     rows: Mapping[str, Row],
     jobs: int,
     settings: Mapping[str, Any],
     console: Console,
-) -> list[Run]:
-    """Train and evaluate what is not done yet, ``jobs`` at a time; returns what failed."""
+) -> None:
+    """Train and evaluate what is not done yet, ``jobs`` at a time."""
 
     def report(_: Run) -> str:
-        write_report(runs.out, rows, reported, settings)
+        write_report(runs.out, rows, settings)
         return ""
 
     with progress_bar(console, "iterations") as bar:
         task = bar.add_task("", total=sum(map(runs.length, wanted)))
-        return run_processes(
+        run_processes(
             [run for run in wanted if not runs.finished(run)],
             jobs,
             console,

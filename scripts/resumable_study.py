@@ -1,7 +1,8 @@
-"""What the resumable studies share: refusing to mix settings, runs in processes of their own, mean and spread."""
+"""What the resumable studies share: refusing mistakes and other settings, runs in processes, means and spreads."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
@@ -21,6 +22,26 @@ from lesion_app.errors import InputError
 R = TypeVar("R")
 
 
+def from_one(text: str) -> int:
+    """Type of an argument that counts something: a whole number from 1 on; argparse tells what is wrong with others."""
+    return _whole_number(text, 1)
+
+
+def from_zero(text: str) -> int:
+    """Type of an argument that is a seed: a whole number from 0 on; as `from_one`."""
+    return _whole_number(text, 0)
+
+
+def _whole_number(text: str, least: int) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = least - 1
+    if number < least:
+        raise argparse.ArgumentTypeError(f"was given '{text}'; expected a whole number from {least} on")
+    return number
+
+
 def run_program(run: Callable[[], int], console: Console) -> int:
     """Exit status of a study: its own, 2 for a user's mistake, 130 when it was stopped."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` stops the runs, too
@@ -35,19 +56,33 @@ def run_program(run: Callable[[], int], console: Console) -> int:
 
 
 def remember_settings(out: Path, settings: Mapping[str, Any], what: str = "study", tell: bool = True) -> None:
-    """Refuse to mix runs of other settings into a study; ``tell`` names both in the sentence."""
-    out.mkdir(parents=True, exist_ok=True)
+    """Make the folder of a study and keep its settings there, or refuse to mix runs of other settings into it.
+
+    Args:
+        out: the folder.
+        settings: what all runs in it have in common.
+        what: is made there.
+        tell: both settings in the sentence that refuses.
+
+    Raises:
+        InputError: other settings, or a folder that cannot be made, read or written to.
+    """
     path = out / "settings.json"
     settings = json.loads(json.dumps(settings))
-    if path.is_file():
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if not path.is_file():
+            write_text(path, json.dumps(settings, indent=1))
         before = json.loads(path.read_text())
-        if before != settings:
-            found = (
-                f"the settings {before}, asked were {settings}" if tell else "other settings (see settings.json there)"
-            )
-            raise InputError(f"{out} holds a {what} with {found}; name another --out")
-        return
-    write_text(path, json.dumps(settings, indent=1))
+    except OSError as error:
+        raise InputError(
+            f"{out} cannot be the folder of a {what} ({error.strerror}); name one that can be written to with --out"
+        ) from error
+    except ValueError as error:
+        raise InputError(f"{path} cannot be read ({error}); mend it or name another --out") from error
+    if before != settings:
+        found = f"the settings {before}, asked were {settings}" if tell else "other settings (see settings.json there)"
+        raise InputError(f"{out} holds a {what} with {found}; name another --out")
 
 
 def run_processes(
@@ -62,7 +97,7 @@ def run_processes(
     log: Callable[[R], Path],
     report: Callable[[R], str],
     progress: Callable[[], None],
-) -> list[R]:
+) -> None:
     """Run what waits, ``jobs`` processes at a time; those running end with this program.
 
     Args:
@@ -73,12 +108,8 @@ def run_processes(
         name, log: what a run is called, and its log file.
         report: called after a run has finished; what it returns is printed behind the run's name.
         progress: called again and again.
-
-    Returns:
-        the runs that failed.
     """
     running: list[tuple[R, subprocess.Popen[bytes]]] = []
-    failed: list[R] = []
     try:
         while waiting or running:
             for run in list(ready(waiting))[: max(jobs - len(running), 0)]:
@@ -94,7 +125,6 @@ def run_processes(
                     continue
                 running.remove(entry)
                 if process.returncode != 0 or not finished(run):
-                    failed.append(run)
                     console.print(f"[red]{name(run)} failed; see {log(run)}[/red]")
                     continue
                 console.print(f"{time.strftime('%H:%M:%S')} finished {name(run)}{report(run)}", highlight=False)
@@ -104,7 +134,12 @@ def run_processes(
             process.terminate()
         for _, process in running:
             process.wait()
-    return failed
+
+
+def seeds_in(folder: Path) -> list[int]:
+    """Seeds whose runs lie in the folder of an arm (``seed0``, ``seed1`` ...), in order."""
+    names = [path.name.removeprefix("seed") for path in folder.glob("seed*")]
+    return sorted(int(name) for name in names if name.isdecimal())
 
 
 def arm_and_seed(run: tuple[str, int]) -> str:
@@ -112,11 +147,24 @@ def arm_and_seed(run: tuple[str, int]) -> str:
     return f"{run[0]}, seed {run[1]}"
 
 
-def exit_status(unfinished: bool, console: Console, what: str = "arms") -> int:
-    """0 = everything asked for is done; else 1, and what to do is printed."""
-    if unfinished:
+def exit_status(out: Path, written: Sequence[str], done: int, asked: int, console: Console, what: str = "arms") -> int:
+    """Tell what was written and how far it is.
+
+    Args:
+        out: folder of the study.
+        written: names of the files written there.
+        done, asked: how many runs are finished, of how many asked for now.
+        console: to tell it on.
+        what: a run is.
+
+    Returns:
+        0 = everything asked for is done; else 1, and what to do is printed.
+    """
+    files = f"wrote {out}/{', '.join(written)}: " if written else ""
+    console.print(f"{files}{done} of {asked} {what} done", markup=False)
+    if done < asked:
         console.print(f"next: look at log.txt of the failed {what}, then run the same command again")
-    return int(unfinished)
+    return int(done < asked)
 
 
 def start_process(script: Path, arguments: Sequence[str | Path], folder: Path, threads: int) -> subprocess.Popen[bytes]:

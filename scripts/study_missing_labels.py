@@ -5,8 +5,8 @@
 Trains every arm (``missing_labels/arms.py``) on phantoms, or on lesions inserted into real CTs (``--backgrounds``),
 through the bundle's configs, each arm in a process of its own. Can be stopped at any moment and started again with the
 same command: finished arms stay, an interrupted one goes on from its last epoch. Writes ``summary.json``, ``table.md``,
-``findings.md``, ``froc.png``, ``curves.png`` and ``mining.png`` into ``--out`` after every arm. Main arms come first,
-with all seeds, then the others with the first one.
+``findings.md``, ``froc.png``, ``curves.png`` and ``mining.png`` into ``--out`` after every arm, of every finished arm
+that lies there, whatever was asked for now. Main arms come first, with all seeds, then the others with the first one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,16 @@ from typing import Any
 from missing_labels.arms import Arm, study_arms
 from missing_labels.report import write_report
 from missing_labels.scales import SCALES
-from resumable_study import arm_and_seed, exit_status, remember_settings, run_processes, run_program, start_process
+from resumable_study import (
+    arm_and_seed,
+    exit_status,
+    from_one,
+    from_zero,
+    remember_settings,
+    run_processes,
+    run_program,
+    start_process,
+)
 from rich.console import Console
 from rich.progress import Progress
 
@@ -52,12 +61,12 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", choices=sorted(SCALES), default="cpu")
     parser.add_argument("--out", type=Path, required=True, help="folder of the study; the same one to go on")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of data and training")
+    parser.add_argument("--seeds", type=from_zero, nargs="+", default=[0, 1, 2], help="of data and training")
     parser.add_argument("--arms", nargs="+", help="only these (default: all)")
     parser.add_argument("--all-seeds", action="store_true", help="run the other arms with every seed, too")
-    parser.add_argument("--jobs", type=int, default=2, help="arms at a time")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads of an arm")
-    parser.add_argument("--patients", type=int, help="phantom patients (default: the scale's)")
+    parser.add_argument("--jobs", type=from_one, default=2, help="arms at a time")
+    parser.add_argument("--threads", type=from_one, default=1, help="CPU threads of an arm")
+    parser.add_argument("--patients", type=from_one, help="phantom patients (default: the scale's)")
     parser.add_argument(
         "--backgrounds", type=Path, nargs="+", help="real CTs to insert lesions into (default: phantoms)"
     )
@@ -92,11 +101,11 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
             return start(out, run, arms[run[0]], scale, shared, options.threads)
 
         def report(run: Run) -> str:
-            write_report(out, arms, todo, scale)
+            write_report(out, arms, scale)
             found = json.loads((arm_folder(out, run) / "evaluation" / "evaluation.json").read_text())["models"]
             return f": AP teacher {found['teacher']['p3d_ap']:.3f}, student {found['student']['p3d_ap']:.3f}"
 
-        failed = run_processes(
+        run_processes(
             waiting,
             options.jobs,
             console,
@@ -110,12 +119,8 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
                 task, completed=sum(total if finished(out, r) else iterations(out, r) for r in todo)
             ),
         )
-    done = write_report(out, arms, todo, scale)
-    console.print(
-        f"wrote {out}/summary.json, table.md, findings.md, froc.png, curves.png, mining.png: "
-        f"{done} of {len(todo)} runs done"
-    )
-    return exit_status(bool(failed or waiting), console)
+    done = sum(finished(out, run) for run in todo)
+    return exit_status(out, write_report(out, arms, scale), done, len(todo), console)
 
 
 def planned(arms: Mapping[str, Arm], seeds: list[int], only: list[str] | None, all_seeds: bool) -> list[Run]:
@@ -201,7 +206,7 @@ def start(
     described = {
         **asdict(arm),
         "name": name,
-        "seed": seed,
+        "seed": from_zero,
         "configs": scale["configs"],
         "dataset_dir": str(data),
         "datalist": str(data / arm.labels / DATALIST),

@@ -6,7 +6,8 @@ A first model is trained on phantoms with missing labels. Then, round by round, 
 automatic reader who knows the phantom's truth answers on the first boxes of the review queue, and the model is trained
 on with the answers: in our order, at random, by score, and with nobody looking (``review_study/scales.py``). All goes
 through the bundle's configs, each arm in a process of its own. Can be stopped at any moment and started again with the
-same command. Writes ``summary.json``, ``table.md`` and ``review.png`` into ``--out`` after every arm.
+same command. Writes ``summary.json``, ``table.md`` and ``review.png`` into ``--out`` after every arm, of every finished
+round that lies there, whatever was asked for now.
 """
 
 from __future__ import annotations
@@ -21,7 +22,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from resumable_study import arm_and_seed, exit_status, remember_settings, run_processes, run_program, start_process
+from resumable_study import (
+    arm_and_seed,
+    exit_status,
+    from_one,
+    from_zero,
+    remember_settings,
+    run_processes,
+    run_program,
+    start_process,
+)
 from review_study.report import write_report
 from review_study.scales import ARMS, SCALES, START
 from rich.console import Console
@@ -47,10 +57,12 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", choices=sorted(SCALES), default="cpu")
     parser.add_argument("--out", type=Path, required=True, help="folder of the study; the same one to go on")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of data, training and random order")
+    parser.add_argument(
+        "--seeds", type=from_zero, nargs="+", default=[0, 1, 2], help="of data, training and random order"
+    )
     parser.add_argument("--arms", nargs="+", help="only these (default: all)")
-    parser.add_argument("--jobs", type=int, default=2, help="arms at a time")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads of an arm")
+    parser.add_argument("--jobs", type=from_one, default=2, help="arms at a time")
+    parser.add_argument("--threads", type=from_one, default=1, help="CPU threads of an arm")
     parser.add_argument("--patients", type=int, help="phantom patients (default: the scale's)")
     parser.add_argument("--rounds", type=int, help="of review and training (default: the scale's)")
     parser.add_argument("--boxes", type=int, help="reviewed a round (default: the scale's)")
@@ -88,11 +100,11 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
             return start(out, run, scale, shared, options.threads)
 
         def report(run: Run) -> str:
-            write_report(out, arms, options.seeds, scale)
+            write_report(out, scale)
             found = json.loads(last_result(out, run, scale).read_text())
             return f": AP {found['teacher']['p3d_ap']:.3f} after {found['reviewed']} reviewed boxes"
 
-        failed = run_processes(
+        run_processes(
             waiting,
             options.jobs,
             console,
@@ -104,11 +116,8 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
             report=report,
             progress=lambda: bar.update(task, completed=sum(finished(out, run, scale) for run in todo)),
         )
-    done = write_report(out, arms, options.seeds, scale)
-    wanted = len(arms) * len(options.seeds) * scale["rounds"]
-    written = f"wrote {out}/summary.json, table.md, review.png: " if done else ""
-    console.print(f"{written}{done} of {wanted} rounds done")
-    return exit_status(bool(failed or waiting), console)
+    done = sum(finished(out, run, scale) for run in todo)
+    return exit_status(out, write_report(out, scale), done, len(todo), console)
 
 
 def make_data(out: Path, scale: dict[str, Any], seed: int, console: Console) -> None:
@@ -154,7 +163,7 @@ def start(out: Path, run: Run, scale: dict[str, Any], shared: dict[str, Any], th
     is_start = name == START
     described = {
         "name": name,
-        "seed": seed,
+        "seed": from_zero,
         "order": None if is_start else ARMS[name].order,
         "configs": scale["configs"],
         "overlay": str(folder / "overlay.json"),

@@ -5,7 +5,8 @@
 Trains every detector (``toy_study/arms.py``) on the three toy data sets with several numbers of training images,
 through the bundle's configs. Can be stopped at any moment and started again with the same command: finished arms stay,
 an interrupted one goes on from its last epoch. Writes ``summary.json``, ``table.md``, ``gains.md``, ``claims.md`` and
-``curves.png`` into ``--out`` while it runs. Seeds come one after the other, so that early results hold every detector.
+``curves.png`` into ``--out`` while it runs, of every finished arm that lies there, whatever was asked for now. Seeds
+come one after the other, so that early results hold every detector.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from resumable_study import environment, exit_status, remember_settings, run_processes, run_program
+from resumable_study import environment, exit_status, from_one, from_zero, remember_settings, run_processes, run_program
 from rich.console import Console
 from toy_study.arms import DETECTORS, TASKS
 from toy_study.report import Run, arm_folder, finished, write_report
@@ -43,10 +44,10 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", choices=sorted(SCALES), default="cpu")
     parser.add_argument("--out", type=Path, required=True, help="folder of the study; the same one to go on")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of data and training")
+    parser.add_argument("--seeds", type=from_zero, nargs="+", default=[0, 1, 2], help="of data and training")
     parser.add_argument("--only", nargs="+", help="only these tasks, detectors or numbers of images (default: all)")
-    parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads of a process")
+    parser.add_argument("--jobs", type=from_one, default=2, help="processes at a time")
+    parser.add_argument("--threads", type=from_one, default=1, help="CPU threads of a process")
     parser.add_argument("--keep-models", action="store_true", help="leave the checkpoints of finished arms")
     parser.add_argument("--set", action="append", metavar="KEY=VALUE", help="config value for every arm")
     return parser.parse_args(argv)
@@ -58,7 +59,7 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
     out = options.out.absolute()
     todo = planned(scale, options.seeds, options.only)
     remember_settings(out, {"scale": options.scale, **scale, "set": shared}, tell=False)
-    written = -1
+    reported = 0
 
     def begin(runs: list[Run]) -> subprocess.Popen[bytes]:
         make_data(out, scale, runs[0], console)
@@ -71,13 +72,14 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
         task = bar.add_task("", total=len(todo))
 
         def progress() -> None:
-            nonlocal written
+            nonlocal reported
             done = len(todo) - len(unfinished(todo))
             bar.update(task, completed=done)
-            if done > written and done:
-                written = write_report(out, todo, scale)
+            if done > reported:
+                write_report(out, scale)
+                reported = done
 
-        failed = run_processes(
+        run_processes(
             grouped(unfinished(todo)),
             options.jobs,
             console,
@@ -89,11 +91,7 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
             report=lambda runs: "",
             progress=progress,
         )
-    done = write_report(out, todo, scale)
-    console.print(
-        f"wrote {out}/summary.json, table.md, gains.md, claims.md, curves.png: {done} of {len(todo)} arms done"
-    )
-    return exit_status(bool(failed), console)
+    return exit_status(out, write_report(out, scale), len(todo) - len(unfinished(todo)), len(todo), console)
 
 
 def planned(scale: dict[str, Any], seeds: list[int], only: list[str] | None) -> list[Run]:

@@ -12,7 +12,7 @@ import numpy as np
 from markdown_table import markdown_table
 from matplotlib.ticker import MaxNLocator
 from measured_on import commit, machine, versions
-from resumable_study import percent, spread, write_text
+from resumable_study import percent, seeds_in, spread, write_text
 
 from detector_benchmark.findings import LEVEL, Finding, findings
 from detector_benchmark.rows import Row
@@ -35,11 +35,16 @@ def row_folder(out: Path, run: Run) -> Path:
     return out / "rows" / run[0] / f"seed{run[1]}"
 
 
-def write_report(out: Path, rows: Mapping[str, Row], todo: Sequence[Run], settings: Mapping[str, Any]) -> int:
-    """Write ``summary.json``, ``table.md`` and the pictures of the runs done so far; returns their number."""
-    results = {run: found for run in todo if (found := read_run(out, run)) is not None}
+def write_report(out: Path, rows: Mapping[str, Row], settings: Mapping[str, Any]) -> list[str]:
+    """Write ``summary.json``, ``table.md`` and the pictures of every finished run of ``rows`` in ``out``.
+
+    Returns:
+        the names of the files written; none while no run is done.
+    """
+    runs = [(name, seed) for name in rows for seed in seeds_in(row_folder(out, (name, 0)).parent)]
+    results = {run: found for run in runs if (found := read_run(out, run)) is not None}
     if not results:
-        return 0
+        return []
     checked = findings(results, rows)
     summary = {
         "machine": machine(),
@@ -54,21 +59,24 @@ def write_report(out: Path, rows: Mapping[str, Row], todo: Sequence[Run], settin
         },
     }
     write_text(out / "summary.json", json.dumps(summary, indent=1) + "\n")
+    drawn = {"curves.png"}
+    draw_curves(out, results, rows, out / "curves.png")
+    if typed := {name: row for name, row in summary["rows"].items() if rows[name].typed}:
+        draw_accuracy(typed, out / "accuracy.png")
+        drawn.add("accuracy.png")
+        if draw_trade_off(typed, out / "speed.png"):
+            drawn.add("speed.png")
+    pictures = {name: text for name, text in PICTURES.items() if name in drawn}
     parts = [
-        heading(summary, len(todo)),
+        heading(summary),
         main_table(summary["rows"], rows),
         findings_table(checked),
         types_table(summary["rows"], rows),
         ratio_table(summary["rows"]),
-        "## Pictures\n\n" + "\n".join(f"![{text}]({name})" for name, text in PICTURES.items()) + "\n",
+        "## Pictures\n\n" + "\n".join(f"![{text}]({name})" for name, text in pictures.items()) + "\n",
     ]
     write_text(out / "table.md", "\n".join(parts))
-    typed = {name: row for name, row in summary["rows"].items() if rows[name].typed}
-    if typed:
-        draw_accuracy(typed, out / "accuracy.png")
-        draw_trade_off(typed, out / "speed.png")
-    draw_curves(out, results, rows, out / "curves.png")
-    return len(results)
+    return ["summary.json", "table.md", *pictures]
 
 
 def read_run(out: Path, run: Run) -> dict[str, Any] | None:
@@ -101,8 +109,8 @@ def summarise(name: str, results: Mapping[Run, dict[str, Any]]) -> dict[str, Any
     return found
 
 
-def heading(summary: Mapping[str, Any], wanted: int) -> str:
-    """What was run, on what, how far it is, and how to read the tables."""
+def heading(summary: Mapping[str, Any]) -> str:
+    """What was run, on what, how many runs there are, and how to read the tables."""
     settings = summary["settings"]
     data = "" if settings["dataset"] != "phantom" else f" of {settings['patients']} patients"
     start = "COCO's weights" if SCALES[settings["scale"]].coco else "a stand-in for COCO's weights"
@@ -112,8 +120,8 @@ def heading(summary: Mapping[str, Any], wanted: int) -> str:
     return (
         "# Detectors side by side\n\n"
         f"`python scripts/benchmark_detectors.py --scale {settings['scale']} --out BENCH --publish docs`\n\n"
-        f"Scale `{settings['scale']}`{changed}; {settings['dataset']}{data}; {lesions} lesions to test on; {done} of "
-        f"{wanted} runs done. {summary['machine']}; {summary['versions']}; commit {summary['commit']}.\n\n"
+        f"Scale `{settings['scale']}`{changed}; {settings['dataset']}{data}; {lesions} lesions to test on; {done} "
+        f"runs. {summary['machine']}; {summary['versions']}; commit {summary['commit']}.\n\n"
         f"Pretrained rows of Faster R-CNN start from {start}, pretrained rows of YOLOv4, if any, from Darknet's. "
         "All accuracies are in per cent, beside those of the paper where it has the row. mAP: over 11 scores, "
         "IoU > 0.21; IoU: mean over all lesions, a missed one 0; sensitivity: mean at 0.5, 1, 2 and 4 false positives "
@@ -244,11 +252,15 @@ def draw_curves(out: Path, results: Mapping[Run, Any], rows: Mapping[str, Row], 
     page.save(path)
 
 
-def draw_trade_off(found: Mapping[str, Any], path: Path) -> None:
-    """Test mAP over the time a slice takes; the area of a mark grows with the parameters."""
+def draw_trade_off(found: Mapping[str, Any], path: Path) -> bool:
+    """Test mAP over the time a slice takes; the area of a mark grows with the parameters.
+
+    Returns:
+        whether any row has been timed, and so drawn.
+    """
     points = [(row["speed"], row["test"]["map11"]["mean"], row["title"]) for row in found.values() if row["speed"]]
     if not points:
-        return
+        return False
     page = Page(9.6, 4.6)
     axes = page.axes(0.75, 0.75, 4.9, 3.2)
     style_plot_axes(axes)
@@ -264,3 +276,4 @@ def draw_trade_off(found: Mapping[str, Any], path: Path) -> None:
     axes.set_ylabel("test mAP", fontsize=9, color=MUTED)
     page.text(0.2, 0.15, "Accuracy against time; the larger a mark, the more parameters", 12, weight="bold")
     page.save(path)
+    return True

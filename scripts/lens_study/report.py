@@ -11,23 +11,26 @@ from typing import Any
 import numpy as np
 from markdown_table import markdown_table
 from measured_on import commit, machine
-from resumable_study import percent, spread, write_text
+from resumable_study import percent, seeds_in, spread, write_text
 
 from lens_study.arms import ARMS, Evaluation
 from lens_study.run_arm import FIGURES, Places
 from lesion_app.visualize.page import Page, style_plot_axes
 from lesion_app.visualize.palette import MUTED, SERIES
 
-Run = tuple[str, int]
 FP_POINTS = ("0.125", "0.25", "0.5", "1", "2", "4", "8")
 # Rows of the paper's Tables III and IV that are rows of the ladder.
 REPEATED = {"III": [("single", "alone", "no mining", 36.8)], "IV": [("single", "alone", "single data set", 36.8)]}
 LAST = {"IV": [("mined", "fused", "proposed", 47.6)]}
 
 
-def write_report(out: Path, todo: Sequence[Run], scale: str) -> int:
-    """Write ``summary.json``, ``tables.md`` and ``ladder.png`` of the runs done so far; returns their number."""
-    seeds = sorted({seed for _, seed in todo})
+def write_report(out: Path, scale: str) -> list[str]:
+    """Write ``summary.json``, ``tables.md`` and ``ladder.png`` of every finished run in ``out``.
+
+    Returns:
+        the names of the files written; none while nothing has been measured.
+    """
+    seeds = sorted({seed for name in ARMS for seed in seeds_in(Places(out, 0).arm(name).parent)})
     rows = [
         {
             "arm": name,
@@ -46,18 +49,16 @@ def write_report(out: Path, todo: Sequence[Run], scale: str) -> int:
         for seed in seeds
         if (path := Places(out, seed).mining / "mining.json").is_file()
     }
-    done = sum(
-        all((Places(out, seed).arm(name) / row.name / FIGURES).is_file() for row in ARMS[name].evaluations)
-        and (Places(out, seed).arm(name) / "trained").is_file()
-        for name, seed in todo
-    )
     if not rows:
-        return done
+        return []
     summary = {"scale": scale, "machine": machine(), "commit": commit(), "rows": rows, "mining": mining}
     write_text(out / "summary.json", json.dumps(summary, indent=1) + "\n")
     write_text(out / "tables.md", tables(rows, mining))
-    draw_ladder([row for row in rows if row["table"] in ("I", "ours")], out / "ladder.png")
-    return done
+    written = ["summary.json", "tables.md"]
+    if ladder := [row for row in rows if row["table"] in ("I", "ours")]:
+        draw_ladder(ladder, out / "ladder.png")
+        written.append("ladder.png")
+    return written
 
 
 def measured(out: Path, name: str, row: Evaluation, seeds: Sequence[int]) -> dict[str, Any]:
@@ -123,12 +124,15 @@ def _ladder(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _first_seed(rows: Sequence[dict[str, Any]]) -> str:
-    """The side tables compare runs of one seed, so rows with more show the first one's figure."""
-    head = ["row", "average sensitivity", "AP", "paper"]
+    """The side tables compare runs of one seed: the first that all rows have; a row apart from them shows its own."""
+    head = ["row", "seed", "average sensitivity", "AP", "paper"]
     lines: list[list[str]] = []
+    shared = set(rows[0]["seeds"]).intersection(*(row["seeds"] for row in rows)) if rows else set()
     for row in rows:
-        figures = [f"{100 * row[key][0]:.1f}" for key in ("average_sensitivity", "iobb_ap")]
-        lines.append([row["title"], *figures, _published(row)])
+        seed = min(shared) if shared else row["seeds"][0]
+        place = row["seeds"].index(seed)
+        figures = [f"{100 * row[key][place]:.1f}" for key in ("average_sensitivity", "iobb_ap")]
+        lines.append([row["title"], str(seed), *figures, _published(row)])
     return "\n".join(markdown_table(head, lines))
 
 

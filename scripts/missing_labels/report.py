@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from markdown_table import markdown_table
 from measured_on import commit, machine
-from resumable_study import percent, spread, write_text
+from resumable_study import percent, seeds_in, spread, write_text
 
 from lesion_app.handlers.training_history import read_history
 from lesion_app.visualize.page import Page, style_plot_axes
@@ -27,11 +27,16 @@ SIZES = ("< 10 mm", "10-30 mm", ">= 30 mm")
 SMALL = SIZES[0]
 
 
-def write_report(out: Path, arms: Mapping[str, Arm], todo: Sequence[Run], scale: Mapping[str, Any]) -> int:
-    """Write ``summary.json``, ``table.md``, ``findings.md`` and pictures of the runs done so far; returns how many."""
-    results = {run: result for run in todo if (result := read_run(out, run)) is not None}
+def write_report(out: Path, arms: Mapping[str, Arm], scale: Mapping[str, Any]) -> list[str]:
+    """Write ``summary.json``, ``table.md``, ``findings.md`` and pictures of every finished run in ``out``.
+
+    Returns:
+        the names of the files written; none while no run is done.
+    """
+    runs = [(name, seed) for name in arms for seed in seeds_in(out / "arms" / name)]
+    results = {run: result for run in runs if (result := read_run(out, run)) is not None}
     if not results:
-        return 0
+        return []
     summary = {
         "machine": machine(),
         "commit": commit(),
@@ -44,16 +49,21 @@ def write_report(out: Path, arms: Mapping[str, Arm], todo: Sequence[Run], scale:
     }
     write_text(out / "summary.json", json.dumps(summary, indent=1) + "\n")
     write_text(out / "table.md", table(summary, arms))
+    written = ["summary.json", "table.md"]
     scores = {run: _teacher_ap(result, "all") for run, result in results.items()}
     noise = difference_noise(scores)
     if judged := findings(scores, noise):
         write_text(out / "findings.md", findings_table(judged, noise))
-    draw_froc(results, arms, out / "froc.png")
-    draw_curves(out, results, arms, out / "curves.png", ("teacher_p3d_ap",), "Validation AP of the teacher")
-    draw_curves(
-        out, results, arms, out / "mining.png", ("mined_precision", "mined_recall"), "Mined boxes: precision and recall"
-    )
-    return len(results)
+        written.append("findings.md")
+    if draw_froc(results, arms, out / "froc.png"):
+        written.append("froc.png")
+    for name, figures, title in (
+        ("curves.png", ("teacher_p3d_ap",), "Validation AP of the teacher"),
+        ("mining.png", ("mined_precision", "mined_recall"), "Mined boxes: precision and recall"),
+    ):
+        if draw_curves(out, results, arms, out / name, figures, title):
+            written.append(name)
+    return written
 
 
 def read_run(out: Path, run: Run) -> dict[str, Any] | None:
@@ -180,15 +190,19 @@ def _listed(seeds: Sequence[int]) -> str:
     return ", ".join(map(str, seeds))
 
 
-def draw_froc(results: Mapping[Run, dict[str, Any]], arms: Mapping[str, Arm], path: Path) -> None:
-    """Sensitivity at the seven operating points, teachers of the main arms, mean and range of the seeds they share."""
+def draw_froc(results: Mapping[Run, dict[str, Any]], arms: Mapping[str, Arm], path: Path) -> bool:
+    """Sensitivity at the seven operating points, teachers of the main arms, mean and range of the seeds they share.
+
+    Returns:
+        whether there was anything to draw.
+    """
     page = Page(7.5, 4.6)
     axes = page.axes(0.7, 0.45, 6.5, 3.5)
     style_plot_axes(axes)
     fps = np.array([float(p) for p in FROC_POINTS])
     names, seeds = _main_arms(results, arms)
     if not names or not seeds:
-        return
+        return False
     for color, name in zip(SERIES, names):
         found = [results[name, seed]["models"]["teacher"]["sensitivity"] for seed in seeds]
         values = np.array([[one[point] for point in FROC_POINTS] for one in found])
@@ -201,6 +215,7 @@ def draw_froc(results: Mapping[Run, dict[str, Any]], arms: Mapping[str, Arm], pa
     axes.legend(fontsize=8, frameon=False, loc="lower right")
     page.text(0.2, 0.12, f"FROC on the test patients, teacher; mean and range of seeds {_listed(seeds)}", 10)
     page.save(path)
+    return True
 
 
 def draw_curves(
@@ -210,8 +225,12 @@ def draw_curves(
     path: Path,
     names: Sequence[str],
     title: str,
-) -> None:
-    """Figures of the main arms over the iterations, mean over the seeds they share, one panel a figure."""
+) -> bool:
+    """Figures of the main arms over the iterations, mean over the seeds they share, one panel a figure.
+
+    Returns:
+        whether there was anything to draw.
+    """
     page = Page(4.6 * len(names) + 0.6, 4.5)
     drawn = False
     arm_names, seeds = _main_arms(results, arms)
@@ -239,3 +258,4 @@ def draw_curves(
     page.text(0.2, 0.12, f"{title}, mean of seeds {_listed(seeds)}", 10)
     if drawn:
         page.save(path)
+    return drawn

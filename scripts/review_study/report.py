@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from markdown_table import markdown_table
 from matplotlib.axes import Axes
 from measured_on import commit, machine
-from resumable_study import percent, spread, write_text
+from resumable_study import percent, seeds_in, spread, write_text
 
 from lesion_app.visualize.page import Page, style_plot_axes
 from lesion_app.visualize.palette import MUTED, SERIES
@@ -40,15 +40,23 @@ def read_points(out: Path, arm: str, seed: int, rounds: int) -> list[dict[str, A
     return points
 
 
-def write_report(out: Path, arms: Sequence[str], seeds: Sequence[int], scale: Mapping[str, Any]) -> int:
-    """Write ``summary.json``, ``table.md`` and ``review.png`` of what is done so far; returns the rounds done."""
+def write_report(out: Path, scale: Mapping[str, Any]) -> list[str]:
+    """Write ``summary.json``, ``table.md`` and ``review.png`` of every finished round in ``out``.
+
+    Returns:
+        the names of the files written; none while no round is done.
+    """
     curves = {
-        arm: {seed: points for seed in seeds if len(points := read_points(out, arm, seed, scale["rounds"])) > 1}
-        for arm in arms
+        arm: {
+            seed: points
+            for seed in seeds_in(out / "arms" / arm)
+            if len(points := read_points(out, arm, seed, scale["rounds"])) > 1
+        }
+        for arm in ARMS
     }
     curves = {arm: found for arm, found in curves.items() if found}
     if not curves:
-        return 0
+        return []
     summary: dict[str, Any] = {
         "machine": machine(),
         "commit": commit(),
@@ -62,7 +70,7 @@ def write_report(out: Path, arms: Sequence[str], seeds: Sequence[int], scale: Ma
     write_text(out / "summary.json", json.dumps(summary, indent=1) + "\n")
     write_text(out / "table.md", table(summary))
     draw_curves(curves, out / "review.png")
-    return sum(len(points) - 1 for found in curves.values() for points in found.values())
+    return ["summary.json", "table.md", "review.png"]
 
 
 def summarise(arm: str, found: Mapping[int, list[dict[str, Any]]]) -> dict[str, Any]:

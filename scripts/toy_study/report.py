@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from markdown_table import markdown_table
 from measured_on import commit, machine, versions
-from resumable_study import write_text
+from resumable_study import seeds_in, write_text
 
 from lesion_app.metrics.bootstrap import Interval, percentile_interval, resampled_counts
 from lesion_app.metrics.object_map import ObjectMap, ObjectMatches
@@ -39,6 +39,13 @@ def arm_folder(out: Path, run: Run) -> Path:
 
 def finished(out: Path, run: Run) -> bool:
     return (arm_folder(out, run) / "evaluation" / "evaluation.json").is_file()
+
+
+def finished_runs(out: Path, scale: Mapping[str, Any]) -> list[Run]:
+    """Every finished arm that lies in the study's folder: seed by seed, in the order of tasks, images and detectors."""
+    arms = [(task, detector, n) for task in TASKS for n in scale["images"] for detector in DETECTORS]
+    runs = [Run(*arm, seed) for arm in arms for seed in seeds_in(arm_folder(out, Run(*arm, 0)).parent)]
+    return sorted((run for run in runs if finished(out, run)), key=lambda run: run.seed)
 
 
 class Results:
@@ -88,15 +95,15 @@ def _read(out: Path, run: Run) -> ObjectMap:
     return ObjectMap(matches, document["map"], {label: m.average_precision for label, m in matches.items()})
 
 
-def write_report(out: Path, todo: Sequence[Run], scale: Mapping[str, Any]) -> int:
-    """Write ``summary.json``, ``table.md``, ``gains.md``, ``claims.md`` and ``curves.png`` of the arms done so far.
+def write_report(out: Path, scale: Mapping[str, Any]) -> list[str]:
+    """Write ``summary.json``, the three tables and ``curves.png`` of every finished arm in ``out``.
 
     Returns:
-        the number of arms done.
+        the names of the files written; none while no arm is done.
     """
-    results = Results(out, todo)
+    results = Results(out, finished_runs(out, scale))
     if not results.found:
-        return 0
+        return []
     images = sorted({run.images for run in results.found})
     summary = {
         "machine": machine(),
@@ -113,7 +120,7 @@ def write_report(out: Path, todo: Sequence[Run], scale: Mapping[str, Any]) -> in
     write_text(out / "gains.md", gains_table(summary["gains"], images))
     write_text(out / "claims.md", claims_table(summary["claims"]))
     draw_curves(summary["curves"], images, LEVEL, out / "curves.png")
-    return len(results.found)
+    return ["summary.json", "table.md", "gains.md", "claims.md", "curves.png"]
 
 
 def curves(results: Results, task: str, images: Sequence[int]) -> dict[str, dict[str, Any]]:
