@@ -90,8 +90,8 @@ def findings(scores: Scores, noise: float | None, deviations: float = 2.0) -> li
     return found
 
 
-def findings_table(found: list[Finding], noise: float | None) -> str:
-    """Markdown, gains in points of AP (per cent)."""
+def findings_table(found: list[Finding], noise: float | None, measured: bool = True) -> str:
+    """Markdown, gains in points of AP (per cent); ``measured`` = the noise is that of these very runs."""
     head = ["order", "source", "paper", "here", "seeds", "verdict"]
     rows: list[list[str]] = []
     for one in found:
@@ -100,7 +100,8 @@ def findings_table(found: list[Finding], noise: float | None) -> str:
         rows.append([one.comparison.claim, one.comparison.source, theirs, gain, str(len(one.gain)), one.verdict])
     lines = markdown_table(head, rows)
     if noise is not None:
-        lines += ["", f"Noise: one seed's difference of two arms has a standard deviation of {100 * noise:.1f} points."]
+        told = f"Noise: one seed's difference of two arms has a standard deviation of {100 * noise:.1f} points"
+        lines += ["", told + ("." if measured else " (the scale's; no two arms here share two seeds).")]
     return "\n".join(lines) + "\n"
 
 

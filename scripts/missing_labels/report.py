@@ -51,9 +51,10 @@ def write_report(out: Path, arms: Mapping[str, Arm], scale: Mapping[str, Any]) -
     write_text(out / "table.md", table(summary, arms))
     written = ["summary.json", "table.md"]
     scores = {run: _teacher_ap(result, "all") for run, result in results.items()}
-    noise = difference_noise(scores)
+    measured = difference_noise(scores)
+    noise = scale.get("difference_noise") if measured is None else measured
     if judged := findings(scores, noise):
-        write_text(out / "findings.md", findings_table(judged, noise))
+        write_text(out / "findings.md", findings_table(judged, noise, measured is not None))
         written.append("findings.md")
     if draw_froc(results, arms, out / "froc.png"):
         written.append("froc.png")

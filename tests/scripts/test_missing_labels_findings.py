@@ -30,6 +30,15 @@ def test_noise_is_of_differences_so_that_hard_test_patients_are_none(judge):
     assert judge.difference_noise(spread) == pytest.approx(0.01)
 
 
+def test_single_seed_is_judged_by_a_noise_given_and_the_table_says_so(judge):
+    found = scores(partial=[0.5], ours=[0.55])
+    assert judge.difference_noise(found) is None
+    assert [one.verdict for one in judge.findings(found, None)] == ["unknown"]
+    judged = judge.findings(found, 0.01)
+    assert [one.verdict for one in judged] == ["holds"]
+    assert "no two arms here share two seeds" in judge.findings_table(judged, 0.01, measured=False)
+
+
 @pytest.mark.parametrize(
     ("ours", "verdict"), [(0.05, "holds"), (-0.05, "does not hold"), (0.01, "within noise"), (-0.01, "within noise")]
 )
