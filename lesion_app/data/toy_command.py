@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from lesion_app.command_line import command_line
 from lesion_app.progress import progress_bar
 
 _SHOWN = 6
@@ -65,4 +66,4 @@ def toy_command(
             title=f"Toy data: {task}",
         )
         console.print(f"wrote {picture}")
-    console.print(f"next: lesion-app train --config retina_unet --config toy --set dataset_dir={out}")
+    console.print(f"next: {command_line('train', ['retina_unet', 'toy'], [f'dataset_dir={out}'])}", markup=False)
