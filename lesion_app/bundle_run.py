@@ -55,16 +55,29 @@ def config_paths(bundle: Path, names: Sequence[str | Path]) -> list[str]:
 
 
 def evaluation_configs(overlays: Sequence[str | Path], bundle: str | Path | None = None) -> list[str | Path]:
-    """Configs of an evaluation: ``train.json``, the overlays, and ``evaluate.json`` unless one of them is its like.
+    """Configs of an evaluation: ``train.json``, the overlays, and what evaluates them.
 
-    An overlay that brings the key ``evaluating`` (``typed_evaluate``, ``toy_evaluate``) is an evaluation of its own.
+    Nothing is added to an overlay that brings the key ``evaluating`` (``evaluate``, ``toy_evaluate``): it is an
+    evaluation. Otherwise added are the configs that the last overlay with the key ``evaluation_configs`` names there
+    (``toy``: ``toy_evaluate``), without one ``evaluate``; where some of them are given already, the others come before.
+
+    Args:
+        overlays: names or paths (see `config_paths`).
+        bundle: see `find_bundle`.
 
     Raises:
         InputError: as `config_paths`.
     """
-    paths = config_paths(find_bundle(bundle), overlays)
-    own = any("evaluating" in json.loads(Path(path).read_text()) for path in paths)
-    return ["train.json", *overlays, *([] if own else ["evaluate.json"])]
+    root = find_bundle(bundle)
+    paths = config_paths(root, overlays)
+    contents = [json.loads(Path(path).read_text()) for path in paths]
+    if any("evaluating" in content for content in contents):
+        return ["train.json", *overlays]
+    named = next((c["evaluation_configs"] for c in reversed(contents) if "evaluation_configs" in c), ["evaluate"])
+    wanted = dict(zip(config_paths(root, named), named))
+    place = next((n for n, path in enumerate(paths) if path in wanted), len(paths))
+    added = [name for path, name in wanted.items() if path not in paths]
+    return ["train.json", *overlays[:place], *added, *overlays[place:]]
 
 
 def run_bundle(

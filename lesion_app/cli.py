@@ -15,6 +15,7 @@ from lesion_app import __version__
 from lesion_app.anchors_command import anchors
 from lesion_app.clinical.node.command import requeue, serve
 from lesion_app.clinical.report_command import report
+from lesion_app.command_line import command_line
 from lesion_app.data.inserted_command import insert_lesions_command
 from lesion_app.data.lidc_command import prepare_lidc_command
 from lesion_app.data.prepare_command import prepare_volumes_command, print_prepared, write_collection_verb
@@ -197,7 +198,7 @@ def train(
     resume: Annotated[bool, typer.Option(help="Go on from the last saved state.")] = False,
     bundle: BundleOption = None,
 ) -> None:
-    """Train the detector under its mean teacher (the bundle's train.json)."""
+    """Train a detector (the bundle's train.json: under a mean teacher, unless an overlay does without)."""
     from lesion_app.bundle_run import run_bundle
 
     values = parse_overrides(overrides)
@@ -205,9 +206,11 @@ def train(
         values["resume"] = True
     parser = run_bundle(["train.json", *(config or [])], values, bundle=bundle)
     folder = parser.get_parsed_content("output_dir")
-    console.print(f"wrote {parser.get_parsed_content('ckpt_dir')}/model.pt (best teacher), curves and logs in {folder}")
-    overlays = "".join(f" --config {name}" for name in config or [])
-    console.print(f"next: lesion-app evaluate{overlays}   (curves: tensorboard --logdir {folder})")
+    best = "best teacher" if "best_teacher" in str(parser.get("validate#handlers")) else "best epoch"
+    model = f"{parser.get_parsed_content('ckpt_dir')}/model.pt"
+    console.print(f"wrote {model} ({best}), curves and logs in {folder}", markup=False)
+    curves = f"   (curves: tensorboard --logdir {folder})" if any(Path(folder).glob("events.out.tfevents.*")) else ""
+    console.print(f"next: {command_line('evaluate', config or [], overrides or [], bundle)}{curves}", markup=False)
 
 
 @app.command()
@@ -216,7 +219,7 @@ def evaluate(
     overrides: SetOption = None,
     bundle: BundleOption = None,
 ) -> None:
-    """Evaluate models/model.pt on the test split (the bundle's evaluate.json, or an overlay that evaluates itself)."""
+    """Evaluate models/model.pt on the test split (the bundle's evaluate.json, or what an overlay names for that)."""
     from lesion_app.bundle_run import evaluation_configs, run_bundle
 
     parser = run_bundle(evaluation_configs(config or [], bundle), parse_overrides(overrides), bundle=bundle)

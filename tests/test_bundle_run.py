@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lesion_app.bundle_run import config_paths, find_bundle, run_bundle
+from lesion_app.bundle_run import config_paths, evaluation_configs, find_bundle, run_bundle
 from lesion_app.errors import InputError
 
 BUNDLE = Path(__file__).resolve().parents[1] / "bundle"
@@ -100,6 +100,34 @@ def test_no_overlay_of_the_bundle_is_taken_for_mistyped(overlays):
     files = config_paths(BUNDLE, ["train", *overlays])
     merged = {key: value for file in files for key, value in json.loads(Path(file).read_text()).items()}
     _check_keys(files, {}, merged)
+
+
+@pytest.mark.parametrize(
+    ("overlays", "expected"),
+    [
+        ([], ["evaluate"]),
+        (["demo"], ["demo", "evaluate"]),
+        (["demo", "evaluate"], ["demo", "evaluate"]),
+        (["retina_unet", "toy"], ["retina_unet", "toy", "toy_evaluate"]),
+        (["retina_unet", "toy", "toy_evaluate"], ["retina_unet", "toy", "toy_evaluate"]),
+        (["retina_unet", "lidc"], ["retina_unet", "lidc", "evaluate", "lidc_evaluate"]),
+        (["retina_unet", "lidc", "lidc_evaluate.json"], ["retina_unet", "lidc", "evaluate", "lidc_evaluate.json"]),
+        (["retina_unet", "lidc", "evaluate"], ["retina_unet", "lidc", "evaluate"]),
+        (["typed_detection", "yolov4"], ["typed_detection", "yolov4", "typed_evaluate"]),
+    ],
+)
+def test_overlay_is_evaluated_by_the_configs_it_names(overlays, expected):
+    assert evaluation_configs(overlays, BUNDLE) == ["train.json", *expected]
+
+
+def test_own_overlay_can_name_its_evaluation(small_bundle, tmp_path):
+    (tmp_path / "measured.json").write_text('{"x": 5}')
+    (tmp_path / "mine.json").write_text(json.dumps({"evaluation_configs": [str(tmp_path / "measured.json")]}))
+    found = evaluation_configs(["twice", tmp_path / "mine.json"], small_bundle)
+    assert found == ["train.json", "twice", tmp_path / "mine.json", str(tmp_path / "measured.json")]
+    (tmp_path / "mine.json").write_text('{"evaluation_configs": ["nowhere"]}')
+    with pytest.raises(InputError, match="no config file 'nowhere'"):
+        evaluation_configs([tmp_path / "mine.json"], small_bundle)
 
 
 @pytest.mark.usefixtures("unchanged_process")

@@ -49,4 +49,4 @@ def prepare_lidc_command(
             workers=workers,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    print_prepared(console, summary, out)
+    print_prepared(console, summary, out, ["retina_unet", "lidc"])

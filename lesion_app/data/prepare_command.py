@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
+from lesion_app.command_line import command_line
 from lesion_app.errors import InputError
 
 if TYPE_CHECKING:
@@ -54,8 +55,8 @@ def prepare_volumes_command(kind: str) -> Callable[..., None]:
     return command
 
 
-def print_prepared(console: Console, summary: PrepareSummary, root: Path) -> None:
-    """Tell what a datalist holds, what to know about it, and what to do next."""
+def print_prepared(console: Console, summary: PrepareSummary, root: Path, configs: Sequence[str] = ()) -> None:
+    """Tell what a datalist holds, what to know about it, and what to do next: train, with the overlays ``configs``."""
     from rich.table import Table
 
     table = Table(title=str(summary.datalist))
@@ -67,7 +68,8 @@ def print_prepared(console: Console, summary: PrepareSummary, root: Path) -> Non
     console.print(table)
     for text in summary.warnings:
         console.print(f"note: {text}")
-    console.print(f"next: lesion-app train --set dataset_dir={root} --set datalist={summary.datalist}")
+    settings = [f"dataset_dir={root}", f"datalist={summary.datalist}"]
+    console.print(f"next: {command_line('train', configs, settings)}", markup=False)
 
 
 def write_collection_verb(

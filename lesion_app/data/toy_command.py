@@ -8,9 +8,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from lesion_app.command_line import command_line
+from lesion_app.errors import InputError
+from lesion_app.number_list import parse_numbers
 from lesion_app.progress import progress_bar
 
 _SHOWN = 6
+_MANY_CUT = 0.2
+"""Share of objects cut by the border from which on a hint is printed; the published settings cut 0.116."""
 
 
 def toy_command(
@@ -27,13 +32,28 @@ def toy_command(
         str, typer.Option(help="Objects of 20: published (taken for a radius, 39 px wide) or paper (20 px wide).")
     ] = "published",
     contrast: Annotated[float, typer.Option(help="By how much objects are brighter; noise runs from 0 to 1.")] = 0.2,
+    hole_px: Annotated[int, typer.Option("--hole", help="Nominal size of the holes in shapes and patterns, px.")] = 4,
+    scale_px: Annotated[str, typer.Option("--scale-px", help="Nominal sizes of the two classes of scales.")] = "19,20",
+    margin_px: Annotated[
+        int | None,
+        typer.Option(
+            "--margin", help="Least distance of centres from the border, px.", show_default="half of the largest size"
+        ),
+    ] = None,
     sheet: Annotated[bool, typer.Option(help="Draw toy.png.")] = True,
 ) -> None:
     """Write a toy data set: one object of two classes in noise, with box and mask."""
     from lesion_app.data.toy import ToySettings, draw_toy_image, write_toy
 
     console = Console(highlight=False, soft_wrap=True)
-    settings = ToySettings(size=size, sizes=sizes, contrast=contrast)  # type: ignore[arg-type]
+    settings = ToySettings(
+        size=size,
+        sizes=sizes,  # type: ignore[arg-type]
+        contrast=contrast,
+        hole_px=hole_px,
+        scale_px=_two_sizes(scale_px),
+        margin_px=margin_px,
+    )
     with progress_bar(console, "images") as bar:
         todo = bar.add_task("", total=training + validation + test)
         summary = write_toy(
@@ -48,6 +68,11 @@ def toy_command(
         )
     total = sum(summary.images.values())
     console.print(f"wrote {out}: {total} images, {summary.cut} objects cut by the border")
+    if summary.cut > _MANY_CUT * total:
+        least = max(settings.nominal_px(task)) - 1  # type: ignore[arg-type]  # what lies beside a centre's pixel
+        whole = f"--margin {least}" if sizes == "published" else "leaving --margin out"
+        told = f"{summary.cut / total:.0%} of the objects are cut"
+        console.print(f"note: {told}; {whole} keeps all of them whole, a larger --size cuts fewer")
     if sheet:
         from lesion_app.visualize.toy_sheet import draw_toy_sheet
 
@@ -65,4 +90,11 @@ def toy_command(
             title=f"Toy data: {task}",
         )
         console.print(f"wrote {picture}")
-    console.print(f"next: lesion-app train --config retina_unet --config toy --set dataset_dir={out}")
+    console.print(f"next: {command_line('train', ['retina_unet', 'toy'], [f'dataset_dir={out}'])}", markup=False)
+
+
+def _two_sizes(text: str) -> tuple[int, int]:
+    first, second = parse_numbers(text, ",", "--scale-px", "19,20", 2)
+    if not (first.is_integer() and second.is_integer()):
+        raise InputError(f"--scale-px was given '{text}', expected 2 whole numbers like 19,20")
+    return int(first), int(second)

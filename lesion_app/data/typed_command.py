@@ -29,4 +29,4 @@ def prepare_typed_command(
         seed=seed,
         allow_missing=allow_missing,
     )
-    print_prepared(Console(soft_wrap=True), summary, root)
+    print_prepared(Console(soft_wrap=True), summary, root, ["typed_detection"])

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lesion_app.atomic_file import replacing
+from lesion_app.errors import InputError
 from lesion_app.metrics.froc import FROC_FPS, FrocCurve
 from lesion_app.metrics.volume_metric import LesionMetric
 from lesion_app.visualize.froc_plot import plot_froc
@@ -47,13 +48,29 @@ class Evaluation:
         self.facts = dict(facts or {})
 
     def run(self) -> dict[str, Any]:
-        """Evaluate, write the files, print the table; returns what ``evaluation.json`` holds."""
+        """Evaluate, write the files, print the table; returns what ``evaluation.json`` holds.
+
+        Raises:
+            InputError: a metric that is none of lesions in volumes, or that the evaluator does not compute.
+        """
         curves: dict[str, FrocCurve] = {}
+        for name, model in self.models.items():
+            if not isinstance(model.metric, LesionMetric):
+                raise InputError(
+                    f"this evaluation expects a LesionMetric, but the {name} is measured by "
+                    f"{type(model.metric).__name__}; name the config that evaluates this data set behind evaluate.json "
+                    "(--config evaluate --config lidc_evaluate, for example)"
+                )
         criterion = next(iter(self.models.values())).metric.criterion
         document: dict[str, Any] = {**self.facts, "metric": criterion, "models": {}}
         for name, model in self.models.items():
             model.evaluator.run()  # type: ignore[call-arg]
-            assert model.metric.curve is not None  # set when the evaluator's epoch ended
+            if model.metric.curve is None:  # set when an epoch of the evaluator it is attached to ended
+                raise InputError(
+                    f"the evaluator of the {name} does not compute {type(model.metric).__name__}, which this "
+                    "evaluation expects; name the config that evaluates this data set in the place of evaluate.json "
+                    "(--config toy_evaluate, for example)"
+                )
             curves[name] = model.metric.curve
             document["models"][name] = figures(model.metric.curve, model.metric.by_size, model.metric.ap_name)
         path = self.output_dir / "evaluation.json"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from lesion_app.bundle_run import run_bundle
+from lesion_app.bundle_run import evaluation_configs, run_bundle
 from lesion_app.data.prepare_volumes import prepare_volumes
 from lesion_app.networks.segmentation_stage import SegmentationStage
 from tests.data.lidc_files import write_lidc
@@ -53,12 +53,12 @@ def test_nodules_with_masks_train_and_both_measures_are_written(tmp_path: Path, 
 
     monkeypatch.setattr(SegmentationStage, "loss", watched)
     values = {**TINY, "dataset_dir": str(data), "ckpt_dir": str(tmp_path / "models")}
-    configs = ["train.json", "retina_unet.json", "lidc.json"]
-    run_bundle(configs, {**values, "output_dir": str(tmp_path / "training")})
+    overlays = ["retina_unet", "lidc"]
+    run_bundle(["train.json", *overlays], {**values, "output_dir": str(tmp_path / "training")})
     assert len(outlined) == 4
     assert min(outlined) > 0
     run_bundle(
-        [*configs, "evaluate.json", "lidc_evaluate.json"],
+        evaluation_configs(overlays),
         {**values, "output_dir": str(tmp_path / "evaluation"), "match_min_score": 0.0, "resamples": 20},
     )
     document = json.loads((tmp_path / "evaluation" / "evaluation.json").read_text())

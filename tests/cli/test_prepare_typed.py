@@ -12,7 +12,8 @@ def test_phantom_becomes_typed_slices_split_by_patient(run, phantom_data: Path, 
     code, printed, err = run("prepare", "typed", phantom_data, tmp_path / "typed", "--shares", "0.5,0.25,0.25")
     assert code == 0, err
     path = tmp_path / "typed" / "datalist.json"
-    assert str(path) in printed
+    assert f"next: lesion-app train --config typed_detection --set dataset_dir={phantom_data}" in printed
+    assert f"--set datalist={path}" in printed
     records = {split: load_records(path, split, phantom_data) for split in ("training", "validation", "test")}
     patients = [{r["patient_id"] for r in part} for part in records.values()]
     assert sum(len(part) for part in patients) == len(set.union(*patients))

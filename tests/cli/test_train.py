@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 
 import pytest
 from PIL import Image
 
 from lesion_app.networks.checkpoint import save_atomically
+
+
+def test_training_tells_the_command_that_evaluates_it(run, training, phantom_data, tmp_path):
+    arguments = training(phantom_data, epochs=1, num_workers=0, val_num_workers=0)
+    code, told, err = run(*arguments)
+    assert code == 0, err
+    assert f"wrote {tmp_path}/models/model.pt (best teacher), curves and logs in {tmp_path}/training" in told
+    line = next(line for line in told.splitlines() if line.startswith("next: "))
+    command, _, curves = line.removeprefix("next: lesion-app ").partition("   ")
+    assert shlex.split(command) == ["evaluate", *arguments[1:]]
+    assert curves == f"(curves: tensorboard --logdir {tmp_path}/training)"
+    code, told, err = run(*shlex.split(command))
+    assert code == 0, err
+    assert f"{tmp_path}/training/evaluation.json" in told
 
 
 def test_missing_datalist_is_told_before_anything_is_written(refused, training, tmp_path):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import pytest
 from typer import Typer
 from typer.testing import CliRunner, Result
 
+from lesion_app.data.toy import ToySettings
 from lesion_app.data.toy_command import toy_command
 from lesion_app.errors import InputError
 
@@ -43,9 +45,53 @@ def test_options_reach_the_generator_and_the_sheet_can_be_left_out(tmp_path):
     assert box[2] - box[0] == box[3] - box[1] in (19.0, 20.0)
 
 
+def test_defaults_are_the_published_ones(tmp_path):
+    done = toy(tmp_path / "toy", "--training", 1, "--validation", 0, "--test", 0, "--no-sheet")
+    assert done.exit_code == 0, done.output
+    written = json.loads((tmp_path / "toy" / "datalist.json").read_text())["settings"]
+    assert written == json.loads(json.dumps(asdict(ToySettings())))
+
+
+FEW = ("--training", 20, "--validation", 0, "--test", 0, "--no-sheet", "--size")
+
+
+@pytest.mark.parametrize(
+    ("options", "hint", "mended"),
+    [
+        ((64,), "--margin 19", (64, "--margin", 19)),
+        ((64, "--task", "scales", "--scale-px", "8,22"), "--margin 21",
+         (64, "--task", "scales", "--scale-px", "8,22", "--margin", 21)),
+        ((32, "--sizes", "paper", "--margin", 0), "leaving --margin out", (32, "--sizes", "paper")),
+    ],
+)  # fmt: skip
+def test_many_cut_objects_are_told_with_what_keeps_them_whole(tmp_path, options, hint, mended):
+    told = toy(tmp_path / "cut", *FEW, *options).output
+    assert f"% of the objects are cut; {hint} keeps all of them whole" in told
+    told = toy(tmp_path / "whole", *FEW, *mended).output
+    assert "20 images, 0 objects cut by the border" in told
+    assert "note:" not in told
+
+
+def test_few_cut_objects_are_only_counted(tmp_path):
+    told = toy(tmp_path / "toy", "--training", 40, "--validation", 0, "--test", 0, "--no-sheet").output
+    assert "objects cut by the border" in told
+    assert "note:" not in told
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
-    [(("--task", "donuts"), "no toy task"), (("--sizes", "old"), "published, paper"), (("--size", 20), "does not fit")],
+    [
+        (("--task", "donuts"), "no toy task"),
+        (("--sizes", "old"), "published, paper"),
+        (("--size", 20), "does not fit"),
+        (("--hole", 20), "holes smaller than objects"),
+        (("--scale-px", "19,19"), "two different scales"),
+        (("--scale-px", "19"), "--scale-px was given '19', expected 2 numbers like 19,20"),
+        (("--scale-px", "19,20.5"), "expected 2 whole numbers like 19,20"),
+        (("--scale-px", "19,33"), "an object of 65 px does not fit into an image of 64 px"),
+        (("--margin", 32), "a margin of 32 px leaves no room for centres in an image of 64 px"),
+        (("--margin", -1), "expected a number from 0 on, less than half of that"),
+    ],
 )
 def test_faulty_options_are_told_and_leave_nothing(tmp_path, options, told):
     failed = toy(tmp_path / "toy", *SMALL, *options)

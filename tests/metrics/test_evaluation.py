@@ -11,7 +11,9 @@ from ignite.engine import Engine
 from rich.console import Console
 
 from lesion_app.boxes.tracklet import Tracklet
+from lesion_app.errors import InputError
 from lesion_app.metrics.evaluation import Evaluation, ModelEvaluation, print_table
+from lesion_app.metrics.object_metric import ObjectMetric
 from lesion_app.metrics.volume_metric import LesionMetric
 
 TRUTH = {"id": "000001_01_01_001-010", "spacing_mm": (0.8, 0.8, 5.0)}
@@ -59,3 +61,12 @@ def test_table_fits_a_terminal_of_eighty_columns(tmp_path: Path) -> None:
     assert "…" not in text
     assert "teacher" in text
     assert "50.0" in text
+
+
+def test_metric_that_the_evaluation_cannot_tell_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    evaluator = model([]).evaluator
+    with pytest.raises(InputError, match=r"the teacher is measured by ObjectMetric; name the config .* lidc_evaluate"):
+        Evaluation({"teacher": ModelEvaluation(evaluator, ObjectMetric())}, tmp_path).run()  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"does not compute LesionMetric, .* \(--config toy_evaluate, for example\)"):
+        Evaluation({"teacher": ModelEvaluation(evaluator, LesionMetric())}, tmp_path).run()
+    assert list(tmp_path.iterdir()) == []

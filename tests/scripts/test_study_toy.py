@@ -6,11 +6,15 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from lesion_app.cli import app
+from lesion_app.data.toy import ToySettings
 from lesion_app.errors import InputError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -122,6 +126,19 @@ def test_arms_come_seed_by_seed_and_unknown_names_are_told(scripts):
     assert [(run.task, run.detector) for run in few] == [("patterns", "unet")]
     with pytest.raises(InputError, match="'donuts'"):
         planned(SCALES["cpu"], [0], ["donuts"])
+
+
+def test_data_of_the_study_can_be_written_from_the_command_line(scripts, tmp_path):
+    from toy_study.scales import SCALES
+
+    out = tmp_path / "toy"
+    documented = "--size 80 --margin 20 --contrast 0.5 --hole 6 --scale-px 17,20"
+    assert documented in (REPOSITORY / "docs" / "toy.md").read_text()
+    few = "--task scales --training 2 --validation 0 --test 0 --no-sheet"
+    done = CliRunner().invoke(app, ["toy", str(out), *few.split(), *documented.split()])
+    assert done.exit_code == 0, done.output
+    written = json.loads((out / "datalist.json").read_text())["settings"]
+    assert written == json.loads(json.dumps(asdict(ToySettings(**SCALES["cpu"]["toy"]))))
 
 
 def test_other_settings_are_refused(scripts, tmp_path):

@@ -68,8 +68,12 @@ class ToySettings:
         if self.margin_px is not None and not 0 <= 2 * self.margin_px < self.size:
             raise InputError(
                 f"a margin of {self.margin_px} px leaves no room for centres in an image of {self.size} px; expected "
-                "less than half of it."
+                "a number from 0 on, less than half of that."
             )
+
+    def nominal_px(self, task: ToyTask) -> tuple[int, int]:
+        """Nominal sizes of the two classes of ``task``."""
+        return self.scale_px if task == "scales" else (self.object_px, self.object_px)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +112,7 @@ def draw_toy_image(task: ToyTask, seed: int | list[int], settings: ToySettings |
     generator = np.random.default_rng(seed)
     image = generator.random((wanted.size, wanted.size))
     label = int(generator.integers(2)) + 1
-    nominal = wanted.scale_px if task == "scales" else (wanted.object_px, wanted.object_px)
+    nominal = wanted.nominal_px(task)
     half = -(-max(nominal) // 2) if wanted.sizes == "paper" else max(nominal) // 2
     margin = half if wanted.margin_px is None else wanted.margin_px
     centre = generator.integers(margin, wanted.size - margin, size=2, endpoint=wanted.sizes == "paper")
