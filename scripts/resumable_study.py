@@ -48,7 +48,7 @@ def run_program(run: Callable[[], int], console: Console) -> int:
     try:
         return run()
     except InputError as error:
-        console.print(f"error: {error}", style="red", highlight=False, markup=False)
+        console.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         return 2
     except KeyboardInterrupt:
         console.print("stopped; the same command goes on from here")

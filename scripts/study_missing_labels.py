@@ -206,7 +206,7 @@ def start(
     described = {
         **asdict(arm),
         "name": name,
-        "seed": from_zero,
+        "seed": seed,
         "configs": scale["configs"],
         "dataset_dir": str(data),
         "datalist": str(data / arm.labels / DATALIST),

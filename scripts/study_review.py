@@ -163,7 +163,7 @@ def start(out: Path, run: Run, scale: dict[str, Any], shared: dict[str, Any], th
     is_start = name == START
     described = {
         "name": name,
-        "seed": from_zero,
+        "seed": seed,
         "order": None if is_start else ARMS[name].order,
         "configs": scale["configs"],
         "overlay": str(folder / "overlay.json"),
