@@ -26,16 +26,9 @@ from detector_benchmark.report import Run, row_folder, write_report
 from detector_benchmark.rows import PRETRAINING, Row, benchmark_rows, pretraining_row
 from detector_benchmark.runs import Runs, stand_in_weights
 from detector_benchmark.scales import SCALES
-from resumable_study import (
-    arm_and_seed,
-    exit_status,
-    from_one,
-    from_zero,
-    remember_settings,
-    run_processes,
-    run_program,
-)
+from resumable_study import arm_and_seed, exit_status, remember_settings, run_processes, run_program
 from rich.console import Console
+from study_arguments import from_one, study_parser
 
 from lesion_app.cli import parse_overrides
 from lesion_app.errors import InputError
@@ -50,14 +43,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scale", choices=sorted(SCALES), default="cpu")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the benchmark; the same one to go on")
+    parser = study_parser(__doc__, SCALES, seeds=[0], seeded="the trainings", what="benchmark", runs="rows")
     parser.add_argument("--only", nargs="+", metavar="ROW", help="only these rows (default: all)")
     parser.add_argument("--list", action="store_true", help="name the rows and stop")
-    parser.add_argument("--seeds", type=from_zero, nargs="+", default=[0], help="of the trainings")
-    parser.add_argument("--jobs", type=from_one, default=2, help="rows trained at a time")
-    parser.add_argument("--threads", type=from_one, default=1, help="CPU threads of a row")
     parser.add_argument("--patients", type=from_one, help="phantom patients (default: the scale's)")
     parser.add_argument("--dataset", type=Path, help="DeepLesion instead of a phantom: DL_info.csv and Images_png/")
     parser.add_argument("--coco-weights", type=Path, help="state dict of torchvision's COCO detector, if not fetched")

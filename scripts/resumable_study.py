@@ -1,8 +1,7 @@
-"""What the resumable studies share: refusing mistakes and other settings, runs in processes, means and spreads."""
+"""What the resumable studies share: refusing other settings, runs in processes, means and spreads."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import signal
@@ -20,26 +19,6 @@ from lesion_app.atomic_file import replacing
 from lesion_app.errors import InputError
 
 R = TypeVar("R")
-
-
-def from_one(text: str) -> int:
-    """Type of an argument that counts something: a whole number from 1 on; argparse tells what is wrong with others."""
-    return _whole_number(text, 1)
-
-
-def from_zero(text: str) -> int:
-    """Type of an argument that is a seed: a whole number from 0 on; as `from_one`."""
-    return _whole_number(text, 0)
-
-
-def _whole_number(text: str, least: int) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = least - 1
-    if number < least:
-        raise argparse.ArgumentTypeError(f"was given '{text}'; expected a whole number from {least} on")
-    return number
 
 
 def run_program(run: Callable[[], int], console: Console) -> int:

@@ -22,17 +22,9 @@ from lens_study.collections import make_collections
 from lens_study.report import write_report
 from lens_study.run_arm import FIGURES, Places
 from lens_study.scales import SCALES
-from resumable_study import (
-    arm_and_seed,
-    exit_status,
-    from_one,
-    from_zero,
-    remember_settings,
-    run_processes,
-    run_program,
-    start_process,
-)
+from resumable_study import arm_and_seed, exit_status, remember_settings, run_processes, run_program, start_process
 from rich.console import Console
+from study_arguments import study_parser
 
 from lesion_app.errors import InputError
 from lesion_app.progress import progress_bar
@@ -49,13 +41,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scale", choices=sorted(SCALES), default="cpu")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the study; the same one to go on")
-    parser.add_argument("--seeds", type=from_zero, nargs="+", default=[0, 1, 2], help="of data and training")
+    parser = study_parser(__doc__, SCALES)
     parser.add_argument("--arms", nargs="+", help="only these (default: all)")
-    parser.add_argument("--jobs", type=from_one, default=2, help="arms at a time")
-    parser.add_argument("--threads", type=from_one, default=1, help="CPU threads of an arm")
     return parser.parse_args(argv)
 
 

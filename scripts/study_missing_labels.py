@@ -25,18 +25,10 @@ from typing import Any
 from missing_labels.arms import Arm, study_arms
 from missing_labels.report import write_report
 from missing_labels.scales import SCALES
-from resumable_study import (
-    arm_and_seed,
-    exit_status,
-    from_one,
-    from_zero,
-    remember_settings,
-    run_processes,
-    run_program,
-    start_process,
-)
+from resumable_study import arm_and_seed, exit_status, remember_settings, run_processes, run_program, start_process
 from rich.console import Console
 from rich.progress import Progress
+from study_arguments import from_one, study_parser
 
 from lesion_app.cli import parse_overrides
 from lesion_app.data.datalist import DATALIST, prepare_deeplesion
@@ -58,14 +50,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scale", choices=sorted(SCALES), default="cpu")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the study; the same one to go on")
-    parser.add_argument("--seeds", type=from_zero, nargs="+", default=[0, 1, 2], help="of data and training")
+    parser = study_parser(__doc__, SCALES)
     parser.add_argument("--arms", nargs="+", help="only these (default: all)")
     parser.add_argument("--all-seeds", action="store_true", help="run the other arms with every seed, too")
-    parser.add_argument("--jobs", type=from_one, default=2, help="arms at a time")
-    parser.add_argument("--threads", type=from_one, default=1, help="CPU threads of an arm")
     parser.add_argument("--patients", type=from_one, help="phantom patients (default: the scale's)")
     parser.add_argument(
         "--backgrounds", type=Path, nargs="+", help="real CTs to insert lesions into (default: phantoms)"

@@ -22,19 +22,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from resumable_study import (
-    arm_and_seed,
-    exit_status,
-    from_one,
-    from_zero,
-    remember_settings,
-    run_processes,
-    run_program,
-    start_process,
-)
+from resumable_study import arm_and_seed, exit_status, remember_settings, run_processes, run_program, start_process
 from review_study.report import write_report
 from review_study.scales import ARMS, SCALES, START
 from rich.console import Console
+from study_arguments import study_parser
 
 from lesion_app.cli import parse_overrides
 from lesion_app.data.datalist import DATALIST, prepare_deeplesion
@@ -54,15 +46,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scale", choices=sorted(SCALES), default="cpu")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the study; the same one to go on")
-    parser.add_argument(
-        "--seeds", type=from_zero, nargs="+", default=[0, 1, 2], help="of data, training and random order"
-    )
+    parser = study_parser(__doc__, SCALES, seeded="data, training and random order")
     parser.add_argument("--arms", nargs="+", help="only these (default: all)")
-    parser.add_argument("--jobs", type=from_one, default=2, help="arms at a time")
-    parser.add_argument("--threads", type=from_one, default=1, help="CPU threads of an arm")
     parser.add_argument("--patients", type=int, help="phantom patients (default: the scale's)")
     parser.add_argument("--rounds", type=int, help="of review and training (default: the scale's)")
     parser.add_argument("--boxes", type=int, help="reviewed a round (default: the scale's)")

@@ -19,8 +19,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from resumable_study import environment, exit_status, from_one, from_zero, remember_settings, run_processes, run_program
+from resumable_study import environment, exit_status, remember_settings, run_processes, run_program
 from rich.console import Console
+from study_arguments import study_parser
 from toy_study.arms import DETECTORS, TASKS
 from toy_study.report import Run, arm_folder, finished, write_report
 from toy_study.scales import SCALES
@@ -41,13 +42,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scale", choices=sorted(SCALES), default="cpu")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the study; the same one to go on")
-    parser.add_argument("--seeds", type=from_zero, nargs="+", default=[0, 1, 2], help="of data and training")
+    parser = study_parser(__doc__, SCALES, runs="processes")
     parser.add_argument("--only", nargs="+", help="only these tasks, detectors or numbers of images (default: all)")
-    parser.add_argument("--jobs", type=from_one, default=2, help="processes at a time")
-    parser.add_argument("--threads", type=from_one, default=1, help="CPU threads of a process")
     parser.add_argument("--keep-models", action="store_true", help="leave the checkpoints of finished arms")
     parser.add_argument("--set", action="append", metavar="KEY=VALUE", help="config value for every arm")
     return parser.parse_args(argv)
