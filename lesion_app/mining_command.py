@@ -10,6 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from lesion_app.command_line import command_line
+
 
 def mine(
     data: Annotated[Path, typer.Argument(help="The data set's root: folder of its images and datalist.json.")],
@@ -103,11 +105,10 @@ def mine(
     console = Console(soft_wrap=True)
     print_mined(console, json.loads(written.with_name("mining.json").read_text(encoding="utf-8")))
     console.print(f"wrote {written} and {written.with_name('mining.json')}")
-    given = f"--set dataset_dir={data} --set datalist={written}"
-    console.print(
-        f"next: lesion-app train {given} --set use_mined=add\n"
-        f"  or: lesion-app train --config lens_train {given} --set collections#deeplesion#join=all"
-    )
+    given = [f"dataset_dir={data}", f"datalist={written}"]
+    console.print(f"next: {command_line('train', (), [*given, 'use_mined=add'])}", markup=False)
+    joined = command_line("train", ["lens_train"], [*given, "collections#deeplesion#join=all"])
+    console.print(f"  or: {joined}", markup=False)
 
 
 def print_mined(console: Console, summary: dict[str, Any]) -> None:

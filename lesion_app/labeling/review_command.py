@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from lesion_app.command_line import command_line
 from lesion_app.errors import InputError
 
 SHEET = "review.html"
@@ -83,10 +84,8 @@ def review(
         typer.echo(
             f"wrote {out}: {applied.confirmed} confirmed, {applied.rejected} rejected, {applied.unknown} unknown"
         )
-        typer.echo(
-            f"next: lesion-app train --config reviewed --set dataset_dir={root} --set datalist={out}   (from "
-            "models/model.pt to models/reviewed/)"
-        )
+        train = command_line("train", ["reviewed"], [f"dataset_dir={root}", f"datalist={out}"])
+        typer.echo(f"next: {train}   (from models/model.pt to models/reviewed/)")
     if export is not None:
         everything = decisions_in(applied.records)
         typer.echo(f"wrote {write_decisions(export, everything)}: {len(everything)} decisions")
