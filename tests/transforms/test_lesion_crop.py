@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -90,6 +92,53 @@ def test_pairs_are_two_slices_of_a_lesion_and_repeatable(records):
     torch.testing.assert_close(first, again, rtol=0, atol=0)
     assert not torch.equal(first, other)
     assert not torch.equal(first[0], first[1])
+
+
+class WholeSlabs(RandLesionPaird):
+    """The reference: every look is cut out of the whole slab, nothing is kept."""
+
+    def _window(self, item, place):
+        slab, source = self.loader(item["image"], place["slice"], item["spacing_mm"], item["slices"])
+        return slab, 0, 0, source.geometry.spacing_mm
+
+
+@pytest.mark.parametrize("box", [[10.0, 10.0, 20.0, 20.0], [-4.0, 0.0, 1.5, 3.0], [33.0, 36.5, 48.0, 44.0]])
+@pytest.mark.parametrize("size_mm", [9.0, 50.0])
+def test_kept_places_show_what_the_whole_slab_shows(records, box, size_mm):
+    items = lesion_items(records)
+    for item in items:
+        for place in item["places"]:
+            place["box"] = box
+    kept, whole = (
+        SeededDataset(items, [look(size_mm=size_mm, size_px=16)], seed=0) for look in (RandLesionPaird, WholeSlabs)
+    )
+    for number in range(12):
+        draw = Draw(number % len(items), number)
+        torch.testing.assert_close(kept[draw]["pair"], whole[draw]["pair"], rtol=0, atol=0.05)
+
+
+def test_a_place_is_read_once_while_it_is_kept(records):
+    item, read = lesion_items(records)[0], []
+    look = RandLesionPaird(size_mm=8, size_px=8)
+    load = look.loader
+    look.loader = lambda *args: read.append(args[1]) or load(*args)
+    for _ in range(5):
+        look(item)
+    assert sorted(read) == [3, 5]
+    assert pickle.loads(pickle.dumps(RandLesionPaird()))._windows == {}
+
+
+def test_no_more_is_kept_than_allowed(records):
+    items = lesion_items(records)
+    one = RandLesionPaird(size_mm=8, size_px=8)
+    one(items[1])
+    look = RandLesionPaird(size_mm=8, size_px=8, cache_bytes=2 * one._kept_bytes)
+    for item in items * 2:
+        look(item)
+        assert sum(window[0].nbytes for window in look._windows.values()) == look._kept_bytes <= look.cache_bytes
+    nothing = RandLesionPaird(size_mm=8, size_px=8, cache_bytes=0)
+    assert nothing(items[0])["pair"].shape == (2, 3, 8, 8)
+    assert not nothing._windows
 
 
 def test_lesions_of_one_patient_in_two_scans_are_no_negatives(records):
