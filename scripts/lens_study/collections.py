@@ -21,6 +21,7 @@ DEEPLESION_PADDING_PX = 5.0
 def make_collections(data: Path, scale: dict[str, Any], seed: int, console: Console) -> None:
     """Write what is not there yet below ``data``, one folder a data set."""
     workers = os.cpu_count() or 1
+    deeplesion = {"split": scale["split"]}
     for number, (name, patients) in enumerate(scale["patients"].items()):
         root = data / name
         if (root / DATALIST).is_file():
@@ -38,8 +39,7 @@ def make_collections(data: Path, scale: dict[str, Any], seed: int, console: Cons
             patients,
             own_seed,
             workers=workers,
-            **scale["phantom"],
-            **({"split": scale["split"]} if name == "deeplesion" else {}),
+            **scale["phantom"] | (deeplesion if name == "deeplesion" else scale.get("single_type_phantom", {})),
         )
         if name == "deeplesion":
             prepare_deeplesion(root, root)

@@ -27,9 +27,11 @@ SCALES: dict[str, dict[str, Any]] = {
     "cpu": {
         "training": ["train", "demo", "lens_train", "lens_demo", "lens_study_cpu"],
         "inference": ["demo_inference", "lens_inference", "lens_demo", "lens_study_cpu"],
-        "patients": {"deeplesion": 130, "luna16": 48, "lits": 48, "nih-ln": 48},
+        "patients": {"deeplesion": 130, "luna16": 32, "lits": 32, "nih-ln": 32},
         "split": (0.54, 0.08, 0.38),
         "phantom": _THIN,
+        # The real sets are scans of a whole chest or abdomen, not sub-volumes around a lesion.
+        "single_type_phantom": {"thickness_mm": (110.0, 130.0)},
         "embedding": {
             "embedding_iterations": 300,
             "embedding_crop#interval_mm": 5.0,
