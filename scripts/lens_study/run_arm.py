@@ -137,7 +137,7 @@ def _mine(places: Places, scale: dict[str, Any]) -> None:
             "weights": str(places.model("multi")),
             "embedding_weights": str(weights),
             "datasets": list(ALL),
-            "delta_false_share": scale["false_share"],
+            **scale["mining"],
             "cross_dataset": True,
         },
         workflow_type="infer",

@@ -43,7 +43,8 @@ SCALES: dict[str, dict[str, Any]] = {
             "num_workers": 0,
         },
         "online": {"ema_decay": 0.995, "mining_start_iteration": 300},
-        "false_share": 0.05,
+        # A small network's finds below 0.3 are nearly all wrong, and one in twenty of thousands is many.
+        "mining": {"min_score": 0.3, "delta_false_share": 0.02},
     },
     "gpu": {
         "training": ["train", "lens_train"],
@@ -54,7 +55,7 @@ SCALES: dict[str, dict[str, Any]] = {
         "embedding": {},
         "second_opinion": {"fpr_pretrained": False},
         "online": {},
-        "false_share": 0.05,
+        "mining": {"delta_false_share": 0.02},
     },
     "tiny": {
         "training": ["train", "demo", "lens_train", "lens_demo", "lens_study_cpu"],
@@ -74,6 +75,6 @@ SCALES: dict[str, dict[str, Any]] = {
             "num_workers": 0,
         },
         "online": {"ema_decay": 0.9, "mining_start_iteration": 2},
-        "false_share": 0.05,
+        "mining": {"delta_false_share": 0.02},
     },
 }
