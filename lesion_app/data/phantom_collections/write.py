@@ -25,10 +25,11 @@ from lesion_app.data.phantom_collections.scan import PhantomScan
 Collection = Literal["deeplesion", "luna16", "lits", "nih-ln"]
 COLLECTIONS: tuple[str, ...] = get_args(Collection)
 
-_CHEST = Site((465.0, 600.0), (5,))
+# As real scans of the chest do, they reach below the diaphragm, whose dome looks like a large nodule.
+_CHEST = Site((400.0, 600.0), (5,))
 _LIVER = Site((325.0, 395.0), (4,))
 _ABDOMEN = Site((190.0, 335.0), (2,))
-_MEDIASTINUM = Site((480.0, 590.0), (3,))
+_MEDIASTINUM = Site((430.0, 590.0), (3,))
 
 
 @dataclass(frozen=True)
