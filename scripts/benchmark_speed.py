@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from measured_on import commit, machine, versions
 from rich.console import Console
-from speed_sections import afterwards, dicom, inference, memory, pooling, report, retinanet, roofline, training
+from speed_sections import afterwards, dicom, experts, inference, memory, pooling, report, retinanet, roofline, training
 
 from lesion_app.atomic_file import replacing
 from lesion_app.progress import progress_bar
@@ -35,6 +35,7 @@ def sections(quick: bool) -> dict[str, Callable[[], Any]]:
         "inference": lambda: inference.measure(
             size, **({"long": 4, "short": 1, "repetitions": 1} if quick else {}), **small
         ),
+        "experts": lambda: experts.measure(size, **({"slices": 1, "repetitions": 1} if quick else {}), **small),
         "roofline": lambda: roofline.measure(size, matrix=128 if quick else 2048, **small),
         "retinanet": lambda: retinanet.measure(*(((32, 32, 32), 64, 1) if quick else ())),
         "linking": lambda: afterwards.measure_linking(*((10, 5, 1) if quick else ())),

@@ -102,6 +102,21 @@ def inference(f: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def experts(f: Mapping[str, Any]) -> list[str]:
+    slower = f["times_slower"]
+    rows = [
+        [name, spread(seconds), spread(slower[name], 2) if name in slower else ""]
+        for name, seconds in f["seconds_per_slice"].items()
+    ]
+    return [
+        f"{f['slices']} slices of {f['size_px']} x {f['size_px']} px, 2 mm, streamed in float32, no network folded; "
+        f"{f['proposals']} pooled proposals a slice; random weights. The paper: four data sets take {f['paper']} times "
+        "as long as one.",
+        "",
+        *markdown_table(["detector", "s a slice", "four data sets take x as long"], rows),
+    ]
+
+
 def roofline(f: Mapping[str, Any]) -> list[str]:
     return [
         *markdown_table(["work", "GFLOP"], [[name, f"{value:.0f}"] for name, value in f["gflop"].items()]),
@@ -240,6 +255,7 @@ def memory(f: list[Mapping[str, Any]]) -> list[str]:
 
 SECTIONS = {
     "inference": ("Whole-volume inference", inference),
+    "experts": ("What LENS's experts cost", experts),
     "roofline": ("Work, and what the machine can do", roofline),
     "retinanet": ("MONAI's RetinaNet 3D", retinanet),
     "linking": ("Linking", linking),

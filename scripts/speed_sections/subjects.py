@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +10,32 @@ import torch
 import torch.nn.functional as F
 from monai.bundle import ConfigParser
 from torch import Tensor, nn
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 
 from lesion_app.bundle_run import find_bundle
 from lesion_app.networks.faster_rcnn_25d import FasterRCNN25D
+from lesion_app.networks.lens import LENS
 from transforms.view import View
 
 
 def our_network(small: bool = False, num_slices: int = 9) -> FasterRCNN25D:
     """The bundle's network with seeded random weights whose activations are of a trained network's size."""
-    names = ["inference.json", "demo_inference.json"] if small else ["inference.json"]
+    return _seeded(["inference", *(["demo_inference"] if small else [])], {}, num_slices)  # type: ignore[return-value]
+
+
+def lens_network(datasets: Sequence[str], small: bool = False) -> LENS:
+    """LENS with the experts of these data sets, its weights made as `our_network`'s; fuses what they find."""
+    names = ["inference", *(["demo_inference"] if small else []), "lens_inference", *(["lens_demo"] if small else [])]
+    network: LENS = _seeded(names, {"datasets": list(datasets), "network_def#fuse": True}, 9)  # type: ignore[assignment]
+    return network
+
+
+def _seeded(names: Sequence[str], values: dict[str, Any], num_slices: int) -> FasterRCNN25D | LENS:
     configs = Path(find_bundle()) / "configs"
     torch.manual_seed(0)
-    parser = ConfigParser(ConfigParser.load_config_files([str(configs / name) for name in names]))
-    parser["network_def#initialised"] = True
-    network: FasterRCNN25D = parser.get_parsed_content("network_def")
+    parser = ConfigParser(ConfigParser.load_config_files([str(configs / f"{name}.json") for name in names]))
+    parser.update({"network_def#initialised": True, **values})
+    network: FasterRCNN25D | LENS = parser.get_parsed_content("network_def")
     slab = body_volume(num_slices, 256)
     settle_norms(network.backbone, (scale(slab)[None] - 50).unflatten(1, (network.backbone.num_images, 3)))
     with torch.no_grad():  # one pass does not settle what has no normalisation behind it
@@ -34,21 +47,24 @@ def our_network(small: bool = False, num_slices: int = 9) -> FasterRCNN25D:
 
 
 @torch.no_grad()
-def spread_scores(network: FasterRCNN25D, slab: Tensor, spread: float = 2.0) -> None:
-    """Scale the classifier so that proposals' logits have this standard deviation and few of them score high.
+def spread_scores(network: FasterRCNN25D | LENS, slab: Tensor, spread: float = 2.0) -> None:
+    """Scale the classifiers so that proposals' logits have this standard deviation and few of them score high.
 
     A fresh classifier gives every box the same score to three digits, and which of them survive is then chance.
     """
-    layer = network.roi_heads.box_predictor.cls_score
-    seen: list[Tensor] = []
-    hook = layer.register_forward_hook(lambda module, given, logits: seen.append(logits))
+    layers = [m.cls_score for m in network.roi_heads.box_predictor.modules() if isinstance(m, FastRCNNPredictor)]
+    seen: dict[nn.Module, Tensor] = {}
+    hooks = [
+        layer.register_forward_hook(lambda module, given, logits: seen.update({module: logits})) for layer in layers
+    ]
     network([slab])
-    hook.remove()
-    margin = seen[0][:, 1] - seen[0][:, 0]
-    factor = spread / margin.std().clamp(min=1e-6)
-    layer.weight.mul_(factor)
-    layer.bias.mul_(factor)
-    layer.bias[1] -= factor * margin.mean() + spread
+    for hook, layer in zip(hooks, layers):
+        hook.remove()
+        margin = seen[layer][:, 1] - seen[layer][:, 0]
+        factor = spread / margin.std().clamp(min=1e-6)
+        layer.weight.mul_(factor)
+        layer.bias.mul_(factor)
+        layer.bias[1] -= factor * margin.mean() + spread
 
 
 def stock_network(size: int) -> nn.Module:

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPT = REPOSITORY / "scripts" / "benchmark_speed.py"
-ALL = {"inference", "roofline", "retinanet", "linking", "evaluation", "training", "dicom", "memory"}
+ALL = {"inference", "experts", "roofline", "retinanet", "linking", "evaluation", "training", "dicom", "memory"}
 
 
 def run(out: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -39,6 +39,14 @@ def test_every_section_is_on_the_page(measured: Path) -> None:
     page = (measured / "speed.md").read_text()
     assert page.count("\n## ") == len(ALL)
     assert (measured / "speed.png").stat().st_size > 5000
+
+
+def test_four_experts_look_at_as_many_proposals_as_the_config_says_and_are_compared_in_one_run(measured: Path) -> None:
+    found = figures(measured, "experts")
+    assert found["proposals"] == 150
+    assert found["paper"] == 1.8
+    assert set(found["times_slower"]) == {"LENS, one data set", "main detector"}
+    assert "four data sets take x as long" in (measured / "speed.md").read_text()
 
 
 def test_ways_compared_find_the_same(measured: Path) -> None:
