@@ -19,7 +19,7 @@ class Evaluation:
     Args:
         name: of its folder.
         title: what the table calls it.
-        table: ``I``, ``III`` or ``IV`` of the paper, or ``ours``.
+        table: ``I``, ``III`` or ``IV`` of the paper, ``ours``, or ``experts``: what stands behind row (c).
         published: the paper's average sensitivity, per cent; None where it has no such row.
         overrides: config values.
         second_opinion: average the scores with the false-positive reduction's.
@@ -27,7 +27,7 @@ class Evaluation:
 
     name: str
     title: str
-    table: Literal["I", "III", "IV", "ours"]
+    table: Literal["I", "III", "IV", "ours", "experts"]
     published: float | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
     second_opinion: bool = False
@@ -80,6 +80,11 @@ ARMS: dict[str, Arm] = {
                 {"network_def#expert": "deeplesion"},
             ),
             Evaluation("fused", "(c) proposal fusion", "I", 39.4),
+            *(
+                Evaluation(name, f"{name}'s expert", "experts", None, {"network_def#expert": name})
+                for name in SINGLE_TYPE
+            ),
+            Evaluation("surer", "fused, boxes of score >= 0.1 only", "experts", None, {"linker#min_score": 0.1}),
         ),
     ),
     "mined": Arm(

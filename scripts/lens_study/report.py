@@ -20,7 +20,11 @@ from lesion_app.visualize.palette import MUTED, SERIES
 
 FP_POINTS = ("0.125", "0.25", "0.5", "1", "2", "4", "8")
 # Rows of the paper's Tables III and IV that are rows of the ladder.
-REPEATED = {"III": [("single", "alone", "no mining", 36.8)], "IV": [("single", "alone", "single data set", 36.8)]}
+REPEATED = {
+    "III": [("single", "alone", "no mining", 36.8)],
+    "IV": [("single", "alone", "single data set", 36.8)],
+    "experts": [("multi", "expert", "deeplesion's expert", None), ("multi", "fused", "fused", None)],
+}
 LAST = {"IV": [("mined", "fused", "proposed", 47.6)]}
 
 
@@ -75,29 +79,34 @@ def measured(out: Path, name: str, row: Evaluation, seeds: Sequence[int]) -> dic
         "average_sensitivity": [found[s]["average_sensitivity"] for s in sorted(found)],
         "iobb_ap": [found[s]["iobb_ap"] for s in sorted(found)],
         "sensitivity": {fp: [found[s]["sensitivity"][fp] for s in sorted(found)] for fp in FP_POINTS},
+        "threshold_at_1_fp": [found[s]["threshold_at_1_fp"] for s in sorted(found)],
     }
 
 
 def tables(rows: Sequence[dict[str, Any]], mining: dict[str, Any]) -> str:
     """Tables I, III and IV in Markdown, ours beside the paper's, and what mining found."""
-    by_place = {(row["arm"], row["evaluation"]): row for row in rows}
     parts = ["### Table I: the ladder", "", _ladder([row for row in rows if row["table"] in ("I", "ours")]), ""]
     for table, title in (("III", "mining strategies, DeepLesion alone"), ("IV", "combining data sets")):
-        own = [
-            {**by_place[(arm, name)], "title": text, "published": published}
-            for arm, name, text, published in REPEATED[table]
-            if (arm, name) in by_place
-        ]
-        own += [row for row in rows if row["table"] == table]
-        own += [
-            {**by_place[(arm, name)], "title": text, "published": published}
-            for arm, name, text, published in LAST.get(table, [])
-            if (arm, name) in by_place
-        ]
-        parts += [f"### Table {table}: {title}", "", _first_seed(own), ""]
+        parts += [f"### Table {table}: {title}", "", _first_seed(_of_table(table, rows)), ""]
+    parts += ["### What each expert finds by itself", "", _experts(_of_table("experts", rows)), ""]
     if mining:
         parts += ["### What mining found", "", _mining(mining)]
     return "\n".join(parts) + "\n"
+
+
+def _of_table(table: str, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A table's own rows, between those of other tables that are repeated in it."""
+    by_place = {(row["arm"], row["evaluation"]): row for row in rows}
+
+    def taken(places: Sequence[tuple[str, str, str, float | None]]) -> list[dict[str, Any]]:
+        return [
+            {**by_place[(arm, name)], "title": text, "published": published}
+            for arm, name, text, published in places
+            if (arm, name) in by_place
+        ]
+
+    own = [row for row in rows if row["table"] == table]
+    return [*taken(REPEATED.get(table, [])), *own, *taken(LAST.get(table, []))]
 
 
 def _ladder(rows: Sequence[dict[str, Any]]) -> str:
@@ -133,6 +142,20 @@ def _first_seed(rows: Sequence[dict[str, Any]]) -> str:
         place = row["seeds"].index(seed)
         figures = [f"{100 * row[key][place]:.1f}" for key in ("average_sensitivity", "iobb_ap")]
         lines.append([row["title"], str(seed), *figures, _published(row)])
+    return "\n".join(markdown_table(head, lines))
+
+
+def _experts(rows: Sequence[dict[str, Any]]) -> str:
+    head = ["who", "average sensitivity", "by seed", "score at 1 FP, by seed"]
+    lines = [
+        [
+            row["title"],
+            percent(spread(row["average_sensitivity"])),
+            _each(row["average_sensitivity"]),
+            ", ".join(f"{score:.2f}" for score in row["threshold_at_1_fp"]),
+        ]
+        for row in rows
+    ]
     return "\n".join(markdown_table(head, lines))
 
 

@@ -41,7 +41,8 @@ def write(path: Path, content: Any) -> None:
 def detection(ap: float) -> dict[str, Any]:
     """One model's part of an ``evaluation.json`` of whole volumes."""
     sensitivity = dict.fromkeys(FPS, ap)
-    return {"p3d_ap": ap, "iobb_ap": ap, "average_sensitivity": ap, "sensitivity": sensitivity, "by_size": {}}
+    figures = dict.fromkeys(("p3d_ap", "iobb_ap", "average_sensitivity"), ap)
+    return {**figures, "sensitivity": sensitivity, "by_size": {}, "threshold_at_1_fp": 0.3}
 
 
 def test_part_of_the_toy_study_leaves_the_others_in_the_report(ask, tmp_path):
@@ -96,13 +97,15 @@ def test_part_of_the_lens_study_leaves_the_others_in_the_report(ask, tmp_path):
     rows = json.loads((tmp_path / "summary.json").read_text())["rows"]
     assert [(row["arm"], row["seeds"]) for row in rows] == [
         ("single", [0, 1]),
-        ("multi", [0, 1]),
-        ("multi", [0, 1]),
+        *[("multi", [0, 1])] * len(ARMS["multi"].evaluations),
         ("pooled", [1]),
     ]
     combined = (tmp_path / "tables.md").read_text().split("### Table IV")[1]
     assert "| single data set | 1 | 40.0 |" in combined  # rows of a side table are of one seed
     assert "| data pooling | 1 | 40.0 |" in combined
+    experts = (tmp_path / "tables.md").read_text().split("### What each expert finds by itself")[1]
+    for who in ("deeplesion's expert", "fused", "lits's expert", "fused, boxes of score >= 0.1 only"):
+        assert f"| {who} | 35.0 ± 7.1 | 30.0, 40.0 | 0.30, 0.30 |" in experts
 
 
 def test_part_of_the_review_study_leaves_the_others_in_the_report(ask, tmp_path):
