@@ -195,6 +195,7 @@ def test_a_slice_outside_the_grid_or_a_naive_time_is_refused():
         (lambda text: text[:-20], "not valid JSON"),
         (lambda text: text.replace("0.3", "NaN", 1), "not valid JSON"),
         (lambda text: "[1, 2]", "does not satisfy"),
+        (lambda text: "[" * 400 + "]" * 400, "does not satisfy"),
         (lambda text: text.replace('"1.0"', '"9.0"'), "schema version '9.0'"),
         (lambda text: text.replace('"key_slice"', '"keyslice"'), "does not satisfy"),
         (lambda text: text.replace('"ct.nii.gz"', '"home/ct.nii.gz"'), "does not satisfy"),

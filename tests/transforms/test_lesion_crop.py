@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-
 import numpy as np
 import pytest
 import torch
@@ -11,8 +9,11 @@ from PIL import Image
 
 from lesion_app.data.lesion_items import lesion_items, prepare_pair_batch
 from lesion_app.data.seeded_sampling import Draw, SeededDataset
+from lesion_app.errors import InputError
 from transforms.lesion_crop import crop_lesions
 from transforms.lesion_pair import RandLesionPaird
+from transforms.load_slab import LoadSlab
+from transforms.read_lesion import ReadLesiond
 
 
 def test_crop_without_resampling_is_a_window():
@@ -79,15 +80,19 @@ def test_one_item_a_lesion_with_all_its_places(records):
     assert [[p["slice"] for p in item["places"]] for item in items] == [[3, 5], [4], [4], [4]]
 
 
+def looks(num_slices=3, size_mm=50.0, size_px=16, max_shift_mm=2.0, scale_range=(0.85, 1.18), **rest):
+    """The deterministic and the random part, told the same."""
+    shared = {"size_mm": size_mm, "max_shift_mm": max_shift_mm, "scale_range": scale_range}
+    return [ReadLesiond(num_slices, **shared), RandLesionPaird(size_px=size_px, **shared, **rest)]
+
+
 def test_pairs_are_two_slices_of_a_lesion_and_repeatable(records):
     items = lesion_items(records)
-    still = RandLesionPaird(
-        size_mm=16, size_px=16, max_shift_mm=0, scale_range=(1, 1), hu_offset=0, hu_contrast=0, noise_hu=0
-    )
-    pair = SeededDataset(items, [still], seed=0)[0]["pair"]
+    still = looks(size_mm=16, max_shift_mm=0, scale_range=(1, 1), hu_offset=0, hu_contrast=0, noise_hu=0)
+    pair = SeededDataset(items, still, seed=0)[0]["pair"]
     assert pair.shape == (2, 3, 16, 16)
     assert sorted(pair[:, 1].mean(dim=(1, 2)).div(100).round().tolist()) == [3.0, 5.0]
-    dataset = SeededDataset(items, [RandLesionPaird(size_mm=16, size_px=16)], seed=0)
+    dataset = SeededDataset(items, looks(size_mm=16), seed=0, cache="memory")
     first, again, other = (dataset[Draw(1, number)]["pair"] for number in (7, 7, 8))
     torch.testing.assert_close(first, again, rtol=0, atol=0)
     assert not torch.equal(first, other)
@@ -95,50 +100,45 @@ def test_pairs_are_two_slices_of_a_lesion_and_repeatable(records):
 
 
 class WholeSlabs(RandLesionPaird):
-    """The reference: every look is cut out of the whole slab, nothing is kept."""
+    """The reference: every look is cut out of the whole slab as `LoadSlab` gives it."""
 
-    def _window(self, item, place):
-        slab, source = self.loader(item["image"], place["slice"], item["spacing_mm"], item["slices"])
-        return slab, 0, 0, source.geometry.spacing_mm
+    def __call__(self, data):
+        places = data["places"]
+        slabs = [LoadSlab(3)(data["image"], p["slice"], data["spacing_mm"], data["slices"])[0] for p in places]
+        rows = torch.arange(3 * len(places)).reshape(-1, 3)
+        box = torch.tensor([p["box"] for p in places])
+        as_read = {"box": box, "lower": rows, "upper": rows, "weight": torch.zeros(rows.shape)}
+        return super().__call__({**data, "pixels": torch.cat(slabs), "places": as_read})
 
 
 @pytest.mark.parametrize("box", [[10.0, 10.0, 20.0, 20.0], [-4.0, 0.0, 1.5, 3.0], [33.0, 36.5, 48.0, 44.0]])
 @pytest.mark.parametrize("size_mm", [9.0, 50.0])
-def test_kept_places_show_what_the_whole_slab_shows(records, box, size_mm):
+def test_what_is_read_shows_what_the_whole_slab_shows(records, box, size_mm):
     items = lesion_items(records)
-    for item in items:
-        for place in item["places"]:
-            place["box"] = box
-    kept, whole = (
-        SeededDataset(items, [look(size_mm=size_mm, size_px=16)], seed=0) for look in (RandLesionPaird, WholeSlabs)
-    )
+    for place in [place for item in items for place in item["places"]]:
+        place["box"] = box
+    read = SeededDataset(items, looks(size_mm=size_mm), seed=0)
+    whole = SeededDataset(items, [WholeSlabs(size_mm=size_mm, size_px=16)], seed=0)
     for number in range(12):
         draw = Draw(number % len(items), number)
-        torch.testing.assert_close(kept[draw]["pair"], whole[draw]["pair"], rtol=0, atol=0.05)
+        torch.testing.assert_close(read[draw]["pair"], whole[draw]["pair"], rtol=0, atol=0.05)
 
 
-def test_a_place_is_read_once_while_it_is_kept(records):
-    item, read = lesion_items(records)[0], []
-    look = RandLesionPaird(size_mm=8, size_px=8)
-    load = look.loader
-    look.loader = lambda *args: read.append(args[1]) or load(*args)
-    for _ in range(5):
-        look(item)
-    assert sorted(read) == [3, 5]
-    assert pickle.loads(pickle.dumps(RandLesionPaird()))._windows == {}
+def test_only_slices_and_pixels_within_reach_are_read(records):
+    item = lesion_items(records)[0]  # slices 3 and 5, 2 mm apart
+    read = ReadLesiond(1, size_mm=8, max_shift_mm=1, scale_range=(1, 1))(item)
+    assert read["pixels"].dtype == torch.int16
+    assert read["pixels"].shape == (2, 12, 12)  # 15 px +- 5 mm and one px on each side
+    assert read["places"]["lower"].tolist() == [[0], [1]]
+    assert read["places"]["box"].tolist() == [[1.0, 1.0, 11.0, 11.0]] * 2
+    assert ReadLesiond(3)(item)["pixels"].shape == (5, 40, 40)
 
 
-def test_no_more_is_kept_than_allowed(records):
-    items = lesion_items(records)
-    one = RandLesionPaird(size_mm=8, size_px=8)
-    one(items[1])
-    look = RandLesionPaird(size_mm=8, size_px=8, cache_bytes=2 * one._kept_bytes)
-    for item in items * 2:
-        look(item)
-        assert sum(window[0].nbytes for window in look._windows.values()) == look._kept_bytes <= look.cache_bytes
-    nothing = RandLesionPaird(size_mm=8, size_px=8, cache_bytes=0)
-    assert nothing(items[0])["pair"].shape == (2, 3, 8, 8)
-    assert not nothing._windows
+def test_a_lesion_on_no_slice_of_its_ct_is_told(records):
+    item = lesion_items(records)[0]
+    item["places"][1]["slice"] = 9
+    with pytest.raises(InputError, match="outside 1 to 8"):
+        ReadLesiond()(item)
 
 
 def test_lesions_of_one_patient_in_two_scans_are_no_negatives(records):
