@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 
 def study_parser(
@@ -29,10 +30,23 @@ def study_parser(
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", choices=sorted(scales), default="cpu")
     parser.add_argument("--out", type=Path, required=True, help=f"folder of the {what}; the same one to go on")
-    parser.add_argument("--seeds", type=from_zero, nargs="+", default=list(seeds), help=f"of {seeded}")
+    parser.add_argument("--seeds", type=from_zero, nargs="+", action=EachOnce, default=list(seeds), help=f"of {seeded}")
     parser.add_argument("--jobs", type=from_one, default=2, help=f"{runs} at a time")
     parser.add_argument("--threads", type=from_one, default=1, help=f"CPU threads of each of the {runs}")
     return parser
+
+
+class EachOnce(argparse.Action):
+    """Keeps the first of equal values: two processes of one run would write into one folder."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        setattr(namespace, self.dest, list(dict.fromkeys(values)))
 
 
 def from_one(text: str) -> int:

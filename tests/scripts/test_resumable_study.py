@@ -48,6 +48,11 @@ def test_counts_below_one_and_negative_seeds_are_refused(main, tmp_path, study, 
     assert not (tmp_path / "study").exists()
 
 
+def test_a_seed_named_twice_runs_once(scripts, tmp_path):
+    parser = importlib.import_module("study_arguments").study_parser(None, ["cpu"])
+    assert parser.parse_args(["--out", str(tmp_path), "--seeds", "2", "0", "2"]).seeds == [2, 0]
+
+
 @pytest.mark.parametrize("study", STUDIES)
 def test_folder_that_cannot_be_made_is_told_in_one_sentence(main, tmp_path, study):
     (tmp_path / "file").touch()
