@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -222,9 +223,11 @@ def evaluate(
     """Evaluate models/model.pt on the test split (the bundle's evaluate.json, or what an overlay names for that)."""
     from lesion_app.bundle_run import evaluation_configs, run_bundle
 
+    started = time.time() - 1.0  # clocks of file systems are coarser
     parser = run_bundle(evaluation_configs(config or [], bundle), parse_overrides(overrides), bundle=bundle)
     folder = Path(parser.get_parsed_content("output_dir"))
-    written = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".png", ".md", ".csv"))
+    results = (path for path in folder.iterdir() if path.suffix in (".json", ".png", ".md", ".csv"))
+    written = sorted(path for path in results if path.stat().st_mtime >= started)
     console.print(f"wrote {', '.join(map(str, written))}")
 
 

@@ -36,8 +36,9 @@ class TrainingState:
     """Saves the whole state of a run at the end of epochs, and takes it up again.
 
     Saved: ``objects`` (student, teacher, optimiser, scheduler, best-model savers), iteration and epoch, the
-    random generators. The file is replaced atomically. On CPU a resumed run equals the uninterrupted one bit
-    for bit, since every draw of the data depends on its running number only.
+    random generators, and with ``amp`` the scale of the gradients. The file is replaced atomically. On CPU a
+    resumed run equals the uninterrupted one bit for bit, since every draw of the data depends on its running
+    number only.
 
     With several processes every one loads the file and the first one writes it, with everybody's generators.
 
@@ -87,6 +88,10 @@ class TrainingState:
         if self._resumed is not None:
             # Ignite has begun anew when the run was complete already; so told, it ends at once instead.
             engine.state.iteration, engine.state.epoch = self._resumed["iteration"], self._resumed["epoch"]
+            # MONAI makes the scaler when the run starts.
+            scaler = getattr(engine, "scaler", None)
+            if scaler is not None and self._resumed["scaler"]:
+                scaler.load_state_dict(self._resumed["scaler"])
             self._resumed = None
         if not engine.has_event_handler(self._save, Events.EPOCH_COMPLETED):
             engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.every), self._save)
@@ -95,11 +100,13 @@ class TrainingState:
         generators = idist.all_gather(capture_random_state())
         if idist.get_rank() > 0:
             return
+        scaler = getattr(engine, "scaler", None)
         content = {
             "iteration": int(engine.state.iteration),
             "epoch": int(engine.state.epoch),
             "epoch_length": int(engine.state.epoch_length or 0),
             "random": generators,
+            "scaler": None if scaler is None else scaler.state_dict(),
             "objects": {name: value.state_dict() for name, value in self.objects.items()},
         }
         save_atomically(content, self.path)
@@ -133,7 +140,7 @@ class TrainingState:
                 "with as many processes or start anew with --resume False"
             )
         self._generators = generators[idist.get_rank()]
-        self._resumed = {"iteration": content["iteration"], "epoch": content["epoch"]}
+        self._resumed = {key: content.get(key) for key in ("iteration", "epoch", "scaler")}
         logger.info("resumed %s at iteration %d", self.path, content["iteration"])
         if engine.state.max_epochs is not None and content["epoch"] >= engine.state.max_epochs:
             logger.info("all %d epochs are done; raise epochs to train on", engine.state.max_epochs)

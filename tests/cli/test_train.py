@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 
@@ -21,9 +22,13 @@ def test_training_tells_the_command_that_evaluates_it(run, training, phantom_dat
     command, _, curves = line.removeprefix("next: lesion-app ").partition("   ")
     assert shlex.split(command) == ["evaluate", *arguments[1:]]
     assert curves == f"(curves: tensorboard --logdir {tmp_path}/training)"
+    older = tmp_path / "training" / "older.json"
+    older.touch()
+    os.utime(older, (0, 0))
     code, told, err = run(*shlex.split(command))
     assert code == 0, err
     assert f"{tmp_path}/training/evaluation.json" in told
+    assert "older.json" not in told
 
 
 def test_missing_datalist_is_told_before_anything_is_written(refused, training, tmp_path):

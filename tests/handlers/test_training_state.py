@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
 from ignite.engine import Events
@@ -71,6 +73,17 @@ def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(build, tmp_path, k
         second["objects"]["optimizer"]["state"][0]["momentum_buffer"],
     )
     assert torch.equal(first["random"][0]["torch"], second["random"][0]["torch"])
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+def test_scale_of_the_gradients_is_resumed(build, tmp_path, monkeypatch):
+    growing = functools.partial(torch.amp.GradScaler, "cpu", init_scale=2.0, growth_interval=1)
+    monkeypatch.setattr(torch.cuda.amp, "GradScaler", growing)
+    for epochs, resume in ((1, False), (2, True)):
+        engine, _ = build("scaled", epochs=epochs, resume=resume)
+        engine.amp = True
+        engine.run()
+    assert engine.scaler.get_scale() == 2.0 * 2**8
 
 
 def test_resuming_a_finished_run_changes_nothing(build, tmp_path):
