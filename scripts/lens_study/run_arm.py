@@ -165,7 +165,8 @@ def evaluate(
         overlays.append(str(separate))
     if evaluation.second_opinion:
         learn_second_opinion(name, places, scale)
-        grid = {k: v for k, v in scale["second_opinion"].items() if k.startswith(("fpr_patch", "fpr_network_def"))}
+        as_trained = ("fpr_patch", "fpr_network_def", "fpr_min_candidate_score")
+        grid = {k: v for k, v in scale["second_opinion"].items() if k.startswith(as_trained)}
         grid.pop("fpr_network_def#pretrained", None)
         overlays.append("false_positive_evaluate")
         extra |= {"fpr_weights": str(folder / "models" / "false_positive.pt"), **grid}

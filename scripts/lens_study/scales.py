@@ -39,7 +39,12 @@ SCALES: dict[str, dict[str, Any]] = {
         },
         "second_opinion": {
             **_SMALL_OPINION,
+            # Three hundred true positives make 35 iterations an epoch, and nearly all false ones score below 0.1:
+            # with the paper's six epochs of them the classifier learns little and nothing of the strong ones.
+            "fpr_epochs": 16,
+            "fpr_lr_milestones": [6, 12],
             "fpr_learning_rate": 0.001,
+            "fpr_min_candidate_score": 0.1,
             "num_workers": 0,
         },
         "online": {"ema_decay": 0.995, "mining_start_iteration": 300},
