@@ -42,6 +42,7 @@ class Arm:
         pooled: single-type sets that the DeepLesion expert learns from as if they were its own.
         mined: strategies whose boxes join DeepLesion's datalist; needs the arm ``multi`` of the seed.
         join: slices of DeepLesion that are drawn from.
+        unlabelled_types: lesion types (1..8) whose labels are taken out of DeepLesion's training split.
         positives_only: the single-type sets teach lesions, but no background.
         uncertain_as_lesions: boxes mined across data sets are lesions instead of ignored.
         online: under the online mean teacher.
@@ -54,6 +55,7 @@ class Arm:
     pooled: tuple[str, ...] = ()
     mined: Strategies = ()
     join: Literal["labelled", "mined", "all"] = "labelled"
+    unlabelled_types: tuple[int, ...] = ()
     positives_only: bool = False
     uncertain_as_lesions: bool = False
     online: bool = False
@@ -151,5 +153,20 @@ ARMS: dict[str, Arm] = {
         join="all",
         uncertain_as_lesions=True,
         evaluations=(Evaluation("fused", 'uncertain boxes as lesions ("ignored as GT")', "IV", 44.9),),
+    ),
+    # The premise of fusion made true: of what the specialists know, DeepLesion shows no label.
+    "types-unlabelled": Arm(
+        ALL,
+        unlabelled_types=(3, 4, 5),
+        evaluations=(
+            Evaluation(
+                "expert",
+                "no mediastinum, liver and lung in DeepLesion's labels: its expert",
+                "experts",
+                None,
+                {"network_def#expert": "deeplesion"},
+            ),
+            Evaluation("fused", "no mediastinum, liver and lung in DeepLesion's labels: fused", "experts"),
+        ),
     ),
 }

@@ -45,6 +45,18 @@ def positives_only(datalist: Path, out: Path) -> None:
     _rewrite(datalist, out, covered)
 
 
+def without_types(datalist: Path, truth: Path, out: Path, types: Sequence[int]) -> None:
+    """The datalist without the training labels of some lesion types, which stand in the phantom's truth file only."""
+    volumes = json.loads(truth.read_text(encoding="utf-8"))["sub_volumes"]
+
+    def others(annotations: list[Annotation], record: dict[str, Any]) -> list[Annotation]:
+        lesions = [lesion for lesion in volumes[record["id"]]["lesions"] if lesion["type"] in types]
+        taken = {(lesion["key_slice"], *lesion["key_box"]) for lesion in lesions}
+        return [a for a in annotations if (a["slice"], *a["box"]) not in taken]
+
+    _rewrite(datalist, out, others)
+
+
 def _rewrite(source: Path, out: Path, change: Callable[[list[Annotation], dict[str, Any]], list[Annotation]]) -> None:
     content = json.loads(source.read_text(encoding="utf-8"))
     for record in content["training"]:

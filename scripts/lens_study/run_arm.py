@@ -16,7 +16,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lens_study.arms import ALL, ARMS, MINED, SINGLE_TYPE, Arm, Evaluation
-from lens_study.datalists import positives_only, with_strategies
+from lens_study.datalists import positives_only, with_strategies, without_types
 from lens_study.scales import SCALES
 
 FIGURES = "evaluation.json"
@@ -74,6 +74,11 @@ def settings(arm: Arm, places: Places, scale: dict[str, Any]) -> dict[str, Any]:
         own["datalist"] = str(places.mining / "arms" / f"{mark}.json")
         if not Path(own["datalist"]).is_file():
             with_strategies(places.mining / "datalist.json", Path(own["datalist"]), arm.mined, arm.uncertain_as_lesions)
+    if arm.unlabelled_types:
+        own["datalist"] = str(data / "unlabelled-types" / ("-".join(map(str, arm.unlabelled_types)) + ".json"))
+        if not Path(own["datalist"]).is_file():
+            root = data / "deeplesion"
+            without_types(root / "datalist.json", root / "truth.json", Path(own["datalist"]), arm.unlabelled_types)
     collections: dict[str, Any] = {"deeplesion": own}
     for name in SINGLE_TYPE:
         collection: dict[str, Any] = {"root": str(data / name), "mined": "add", "join": "all"}

@@ -57,6 +57,19 @@ def test_positives_only_covers_each_labelled_slice_once(datalists, tmp_path):
     assert [(a["slice"], a["box"]) for a in covers] == [(4, [0.0, 0.0, 40.0, 30.0]), (6, [0.0, 0.0, 40.0, 30.0])]
 
 
+def test_labels_of_types_are_taken_out_of_the_training_split_only(datalists, tmp_path):
+    write(tmp_path / "in.json", annotation("lesion", 4), annotation("lesion", 6))
+    lesions = [
+        {"type": kind, "key_slice": number, "key_box": [1.0, 2.0, 3.0, 4.0]}
+        for kind, number in ((5, 4), (2, 6), (5, 7))
+    ]
+    (tmp_path / "truth.json").write_text(json.dumps({"sub_volumes": {"a": {"lesions": lesions}}}))
+    datalists.without_types(tmp_path / "in.json", tmp_path / "truth.json", tmp_path / "out.json", (4, 5))
+    kept, content = read(tmp_path / "out.json")
+    assert kept == [("lesion", 6, None)]
+    assert len(content["test"][0]["annotations"]) == 2
+
+
 def test_arms_can_start_only_when_what_they_need_is_there(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(REPOSITORY / "scripts"))
     import study_lens
