@@ -12,7 +12,7 @@ from torch import Tensor
 from transforms.ct_source import AIR_HU, CTSource
 from transforms.lesion_crop import crop_lesions
 from transforms.resize import resize_slices
-from transforms.slab import mix_slices, neighbour_weights
+from transforms.slab import mix_slices, neighbour_weights, slices_to_read
 
 
 @dataclass(frozen=True)
@@ -54,17 +54,15 @@ class PatchGrid:
         """
         depth, height, width = volume.shape
         x, y, z = (float(v) for v in centre)
-        weights = neighbour_weights(z - 0.5, self.num_slices, self.interval_mm, spacing_mm[2], depth)
-        lower, upper, weight = weights
-        needed, place = torch.unique(torch.cat([lower, upper]), return_inverse=True)
+        lower, upper, weight = neighbour_weights(z - 0.5, self.num_slices, self.interval_mm, spacing_mm[2], depth)
+        needed, lower, upper = slices_to_read(lower, upper)
         left, right = self._reach(x, spacing_mm[0], width)
         top, bottom = self._reach(y, spacing_mm[1], height)
         if isinstance(volume, CTSource):
             pixels = volume.read(needed.tolist())[:, top:bottom, left:right]
         else:
             pixels = volume[:, top:bottom, left:right][needed.to(volume.device)]
-        place, weight = place.to(pixels.device), weight.to(pixels.device)
-        slab = mix_slices(pixels, place[: self.num_slices], place[self.num_slices :], weight)
+        slab = mix_slices(pixels, *(part.to(pixels.device) for part in (lower, upper, weight)))
         rows = max(1, round((bottom - top) * spacing_mm[1] / self.pixel_mm))
         columns = max(1, round((right - left) * spacing_mm[0] / self.pixel_mm))
         scale_x, scale_y = columns / (right - left), rows / (bottom - top)

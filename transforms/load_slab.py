@@ -6,7 +6,6 @@ import os
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Transform
 from torch import Tensor
@@ -14,7 +13,7 @@ from torch import Tensor
 from lesion_app.errors import InputError
 from transforms.ct_reader import open_ct
 from transforms.ct_source import CTSource
-from transforms.slab import mix_slices, neighbour_weights
+from transforms.slab import mix_slices, neighbour_weights, slices_to_read
 from transforms.view import View
 
 
@@ -66,9 +65,8 @@ class LoadSlab(Transform):
         lower, upper, weight = neighbour_weights(
             centre, self.num_slices, self.interval_mm, source.geometry.spacing_mm[2], depth
         )
-        needed, place = torch.unique(torch.cat([lower, upper]), return_inverse=True)
-        pixels = source.read(needed.tolist())
-        return mix_slices(pixels, place[: self.num_slices], place[self.num_slices :], weight), source
+        needed, lower, upper = slices_to_read(lower, upper)
+        return mix_slices(source.read(needed.tolist()), lower, upper, weight), source
 
 
 class LoadSlabd(MapTransform):

@@ -11,7 +11,7 @@ from monai.transforms import Transform
 
 from lesion_app.errors import InputError
 from transforms.ct_reader import open_ct
-from transforms.slab import neighbour_weights
+from transforms.slab import neighbour_weights, slices_to_read
 
 
 class ReadLesiond(Transform):
@@ -53,14 +53,14 @@ class ReadLesiond(Transform):
                 "its CT; mend the record's slice or its range"
             )
         lower, upper, weight = neighbour_weights(centres, self.num_slices, self.interval_mm, spacing[2], depth)
-        needed, rows = torch.unique(torch.stack([lower, upper]), return_inverse=True)
+        needed, lower, upper = slices_to_read(lower, upper)
         boxes = torch.tensor([place["box"] for place in item["places"]], dtype=torch.float32)
         middle = (boxes[:, :2] + boxes[:, 2:]) / 2
         columns = _span(middle[:, 0], self.reach_mm / spacing[0], width)
         lines = _span(middle[:, 1], self.reach_mm / spacing[1], height)
         item["pixels"] = source.read(needed.tolist())[:, lines, columns].clone()
         corner = boxes.new_tensor([columns.start, lines.start] * 2)
-        item["places"] = {"box": boxes - corner, "lower": rows[0], "upper": rows[1], "weight": weight}
+        item["places"] = {"box": boxes - corner, "lower": lower, "upper": upper, "weight": weight}
         item["spacing_mm"] = spacing
         return item
 

@@ -45,6 +45,16 @@ def neighbour_weights(
     return lower.long(), position.ceil().long(), (position - lower).float()
 
 
+def slices_to_read(lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Each slice that the result of `neighbour_weights` names once, and both in rows of those: what to read and mix.
+
+    Returns:
+        slices int64 [K], rising; ``lower`` and ``upper`` as places in them, shaped as they were.
+    """
+    needed, (lower_rows, upper_rows) = torch.unique(torch.stack([lower, upper]), return_inverse=True)
+    return needed, lower_rows, upper_rows
+
+
 def cut_slab(
     volume: Tensor,
     centre: float | Tensor,

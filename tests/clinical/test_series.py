@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+from pydicom.uid import SecondaryCaptureImageStorage
 
 import transforms.dicom_pixels
 import transforms.dicom_study
 from lesion_app.clinical.series import choose_series
 from lesion_app.errors import InputError
+from tests.transforms.dicom_slices import write_slice
 from transforms import open_ct
 
 
@@ -25,44 +25,18 @@ def write_series(folder, number, zs, *, seed=0, **changes):
     folder.mkdir(parents=True, exist_ok=True)
     uid = changes.pop("SeriesInstanceUID", f"1.2.826.0.1.{number}")
     for z in rng.permutation(np.asarray(zs, dtype=float)):
-        meta = FileMetaDataset()
-        meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        meta.MediaStorageSOPClassUID = changes.get("SOPClassUID", CTImageStorage)
-        meta.MediaStorageSOPInstanceUID = generate_uid()
-        file = folder / f"{rng.integers(1 << 60):x}"
-        dataset = FileDataset(str(file), {}, file_meta=meta, preamble=b"\0" * 128)
         values = {
-            "SOPClassUID": CTImageStorage,
-            "SOPInstanceUID": meta.MediaStorageSOPInstanceUID,
             "SeriesInstanceUID": uid,
             "SeriesNumber": number,
-            "Modality": "CT",
             "PatientName": "Doe^Jane",
             "PatientID": "4711",
             "SeriesDescription": "Jane abdomen",
-            "ImageType": ["ORIGINAL", "PRIMARY", "AXIAL"],
             "ConvolutionKernel": "B40f",
-            "Rows": 8,
-            "Columns": 8,
             "PixelSpacing": [0.8, 0.8],
-            "ImagePositionPatient": [0, 0, float(z)],
-            "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
-            "SliceThickness": 3,
-            "RescaleSlope": 1,
-            "RescaleIntercept": -1024,
-            "SamplesPerPixel": 1,
-            "PhotometricInterpretation": "MONOCHROME2",
-            "BitsAllocated": 16,
-            "BitsStored": 16,
-            "HighBit": 15,
-            "PixelRepresentation": 0,
             **changes,
         }
-        for key, value in values.items():
-            if value is not None:
-                setattr(dataset, key, value)
-        dataset.PixelData = rng.integers(0, 2000, (8, 8), dtype=np.uint16).tobytes()
-        dataset.save_as(file, enforce_file_format=True)
+        name = f"{rng.integers(1 << 60):x}"
+        write_slice(folder, name, (0, 0, float(z)), rng.integers(0, 2000, (8, 8), dtype=np.uint16), **values)
     return uid
 
 
