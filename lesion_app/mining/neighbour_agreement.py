@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lesion_app.boxes.overlap import box_iou
-from lesion_app.errors import InputError
 from lesion_app.mining.checks import Predict
+from lesion_app.mining.neighbour_finds import neighbour_scores
 from lesion_app.mining.selection import Detections
 
 
@@ -35,26 +34,9 @@ class NeighbourAgreement:
     ) -> list[Detections]:
         """Those of ``mined`` that enough neighbours agree with; slabs without a mined box are not looked at."""
         kept = list(mined)
-        asked = [i for i, found in enumerate(mined) if len(found["boxes"])]
-        slabs = []
-        for i in asked:
-            if "neighbours" not in items[i]:
-                raise InputError(
-                    "mining with neighbour agreement found no neighbouring slabs in the training items; add "
-                    "transforms.neighbour_slabs.NeighbourSlabsd to student_augmentation and load more slices"
-                )
-            slabs.extend(items[i]["neighbours"])
-        if not slabs:
-            return kept
-        predictions = iter(predict(slabs))
-        for i in asked:
-            found = mined[i]
-            votes = found["scores"].new_zeros(len(found["scores"])).long()
-            for _ in items[i]["neighbours"]:
-                other = next(predictions)
-                boxes = other["boxes"][other["scores"] >= self.score_threshold]
-                if len(boxes):
-                    votes += box_iou(found["boxes"], boxes.to(found["boxes"])).amax(dim=1) >= self.iou_threshold
-            keep = votes >= self.needed
-            kept[i] = {name: found[name][keep] for name in ("boxes", "scores", "labels")}  # type: ignore[typeddict-item,literal-required,call-overload]
+        for i, scores in enumerate(neighbour_scores(items, mined, predict, self.iou_threshold)):
+            if scores is not None:
+                agreed = (scores >= self.score_threshold).sum(dim=0) >= self.needed
+                found = mined[i]
+                kept[i] = {name: found[name][agreed] for name in ("boxes", "scores", "labels")}  # type: ignore[typeddict-item,literal-required,call-overload]
         return kept
