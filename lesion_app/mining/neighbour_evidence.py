@@ -15,9 +15,9 @@ from lesion_app.mining.selection import Detections
 class NeighbourEvidence:
     """Judges a find by the highest score it has on its own slab and on those shifted up and down.
 
-    The teacher's tau (``score_threshold`` of the config) then only says what is looked at, and ``tau`` here decides. Ours;
-    the thought is that of LENS's cross-slice propagation, which carries annotated boxes on (Yan et al., section V-A). Needs
-    ``item["neighbours"]``, as :class:`lesion_app.mining.neighbour_agreement.NeighbourAgreement`.
+    The teacher's tau (``score_threshold`` of the config) then only says what is looked at, and ``tau`` here decides.
+    Ours; the thought is that of LENS's cross-slice propagation, which carries annotated boxes on (Yan et al., section
+    V-A). Needs ``item["neighbours"]``, as :class:`lesion_app.mining.neighbour_agreement.NeighbourAgreement`.
 
     Args:
         tau: lowest score on one of the slabs, in (0, 1].
@@ -36,7 +36,7 @@ class NeighbourEvidence:
     def confirm(
         self, items: Sequence[dict[str, Any]], mined: Sequence[Detections], predict: Predict
     ) -> list[Detections]:
-        """Those of ``mined`` that are sure on some slab, with that score; where there is no find nothing is looked at."""
+        """Those of ``mined`` that are sure on some slab, with that score; slabs without a find are not looked at."""
         kept = list(mined)
         for i, others in enumerate(neighbour_scores(items, mined, predict, self.iou_threshold)):
             if others is not None:
