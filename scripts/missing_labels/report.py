@@ -20,6 +20,7 @@ from lesion_app.visualize.page import Page, style_plot_axes
 from lesion_app.visualize.palette import MUTED, SERIES
 from missing_labels.arms import Arm
 from missing_labels.findings import difference_noise, findings, findings_table
+from missing_labels.offline_mining import mined_once
 
 Run = tuple[str, int]
 FROC_POINTS = ("0.125", "0.25", "0.5", "1", "2", "4", "8")
@@ -68,7 +69,7 @@ def write_report(out: Path, arms: Mapping[str, Arm], scale: Mapping[str, Any]) -
 
 
 def read_run(out: Path, run: Run) -> dict[str, Any] | None:
-    """Figures of one finished run: teacher, student, mining over the last quarter of the training."""
+    """Figures of one finished run: teacher, student, mining in the last quarter of the training, or once before it."""
     folder = out / "arms" / run[0] / f"seed{run[1]}"
     path = folder / "evaluation" / "evaluation.json"
     if not path.is_file():
@@ -80,6 +81,10 @@ def read_run(out: Path, run: Run) -> dict[str, Any] | None:
         k: sum(line.get(k, 0.0) for line in late)
         for k in ("mined_boxes", "mined_right", "hidden_lesions", "hidden_found", "ground_truth_boxes")
     }
+    datalist = folder / "datalist.json"
+    if not total["mined_boxes"] and datalist.is_file():
+        counts, labels = mined_once(datalist)
+        total = {**counts.as_figures(), "mined_boxes": counts.mined, "ground_truth_boxes": labels}
     return {
         "models": json.loads(path.read_text())["models"],
         "mined_per_label": total["mined_boxes"] / total["ground_truth_boxes"] if total["ground_truth_boxes"] else 0.0,

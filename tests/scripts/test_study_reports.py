@@ -84,6 +84,28 @@ def test_part_of_the_missing_labels_study_leaves_the_others_in_the_report(ask, t
     assert not (tmp_path / "mining.png").exists()  # no history to draw
 
 
+def test_missing_labels_study_says_how_right_the_boxes_are_that_were_mined_before_the_training(ask, tmp_path):
+    box, other, nowhere = [10, 10, 30, 30], [50, 50, 70, 70], [90, 90, 99, 99]
+    noted = [(2, box, "lesion"), (2, other, "mined"), (2, nowhere, "mined"), (3, box, "mined")]  # 3 is not trained on
+    record = {
+        "annotations": [{"slice": z, "box": where, "kind": kind} for z, where, kind in noted],
+        "truth": [{"slice": z, "box": where} for z in (2, 3) for where in (box, other, [1, 1, 9, 9])],
+    }
+    for arm, datalist in (("offline", [record]), ("hard-negatives", []), ("partial", None)):
+        folder = tmp_path / "arms" / arm / "seed0"
+        write(
+            folder / "evaluation" / "evaluation.json", {"models": dict.fromkeys(("teacher", "student"), detection(0.5))}
+        )
+        if datalist is not None:
+            write(folder / "datalist.json", {"training": datalist})
+    ask("study_missing_labels", "--arms", "offline", "--seeds", "0")
+    arms = json.loads((tmp_path / "summary.json").read_text())["arms"]
+    found = arms["offline"]
+    assert [found[name]["mean"] for name in ("mined_per_label", "mined_precision", "mined_recall")] == [2.0, 0.5, 0.5]
+    assert "mined_precision" not in arms["hard-negatives"]
+    assert "mined_precision" not in arms["partial"]
+
+
 def test_part_of_the_lens_study_leaves_the_others_in_the_report(ask, tmp_path):
     from lens_study.arms import ARMS
 
