@@ -134,14 +134,16 @@ def _ladder(rows: Sequence[dict[str, Any]]) -> str:
 
 def _first_seed(rows: Sequence[dict[str, Any]]) -> str:
     """The side tables compare runs of one seed: the first that all rows have; a row apart from them shows its own."""
-    head = ["row", "seed", "average sensitivity", "AP", "paper"]
+    head = ["row", "seed", "average sensitivity", "AP", "other seeds", "paper"]
     lines: list[list[str]] = []
     shared = set(rows[0]["seeds"]).intersection(*(row["seeds"] for row in rows)) if rows else set()
     for row in rows:
+        sensitivity = dict(zip(row["seeds"], row["average_sensitivity"]))
         seed = min(shared) if shared else row["seeds"][0]
-        place = row["seeds"].index(seed)
-        figures = [f"{100 * row[key][place]:.1f}" for key in ("average_sensitivity", "iobb_ap")]
-        lines.append([row["title"], str(seed), *figures, _published(row)])
+        ap = row["iobb_ap"][row["seeds"].index(seed)]
+        others = ", ".join(f"{other}: {100 * value:.1f}" for other, value in sensitivity.items() if other != seed)
+        figures = [f"{100 * value:.1f}" for value in (sensitivity[seed], ap)]
+        lines.append([row["title"], str(seed), *figures, others or "-", _published(row)])
     return "\n".join(markdown_table(head, lines))
 
 

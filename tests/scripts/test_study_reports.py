@@ -123,8 +123,8 @@ def test_part_of_the_lens_study_leaves_the_others_in_the_report(ask, tmp_path):
         ("pooled", [1]),
     ]
     combined = (tmp_path / "tables.md").read_text().split("### Table IV")[1]
-    assert "| single data set | 1 | 40.0 |" in combined  # rows of a side table are of one seed
-    assert "| data pooling | 1 | 40.0 |" in combined
+    assert "| single data set | 1 | 40.0 | 40.0 | 0: 30.0 |" in combined  # rows of a side table are of one seed
+    assert "| data pooling | 1 | 40.0 | 40.0 | - |" in combined
     experts = (tmp_path / "tables.md").read_text().split("### What each expert finds by itself")[1]
     for who in ("deeplesion's expert", "fused", "lits's expert", "fused, boxes of score >= 0.1 only"):
         assert f"| {who} | 35.0 ± 7.1 | 30.0, 40.0 | 0.30, 0.30 |" in experts
