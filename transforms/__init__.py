@@ -8,7 +8,6 @@ from transforms.geometry import VolumeGeometry
 from transforms.in_plane_spacing import InPlaneSpacing, InPlaneSpacingD, InPlaneSpacingd, InPlaneSpacingDict
 from transforms.load_ct import LoadCT, LoadCTD, LoadCTd, LoadCTDict
 from transforms.load_slab import LoadSlab, LoadSlabD, LoadSlabd, LoadSlabDict
-from transforms.neighbour_slabs import NeighbourSlabs, NeighbourSlabsD, NeighbourSlabsd, NeighbourSlabsDict
 from transforms.scale_hu import ScaleHU, ScaleHUD, ScaleHUd, ScaleHUDict
 from transforms.slab import cut_slab, neighbour_weights
 from transforms.student_view import RandStudentView, RandStudentViewD, RandStudentViewd, RandStudentViewDict
@@ -36,10 +35,6 @@ __all__ = [
     "LoadSlabD",
     "LoadSlabDict",
     "LoadSlabd",
-    "NeighbourSlabs",
-    "NeighbourSlabsD",
-    "NeighbourSlabsDict",
-    "NeighbourSlabsd",
     "RandStudentView",
     "RandStudentViewD",
     "RandStudentViewDict",

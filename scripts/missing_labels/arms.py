@@ -36,8 +36,8 @@ def study_arms(scale: Mapping[str, Any]) -> dict[str, Arm]:
     """The arms of the study by name, in the order they are run.
 
     Args:
-        scale: ``num_slices``, ``sizes_px`` (the two sides, px of the teacher's view, that part small, middle and large
-            lesions), ``warmup`` and ``decay_at`` (iterations) of the scale.
+        scale: ``sizes_px`` (the two sides, px of the teacher's view, that part small, middle and large lesions),
+            ``warmup`` and ``decay_at`` (iterations) of the scale.
     """
     mine = {"mine": True}
     arms = {
@@ -120,52 +120,17 @@ def study_arms(scale: Mapping[str, Any]) -> dict[str, Arm]:
             arms[f"missing-{rate:.1f}-{name}"] = Arm(
                 f"{100 * rate:.0f} % missing, {title}", overrides=options, missing_rate=rate, table="missing fraction"
             )
-    # Beyond the paper. Checks need something to refuse: at 0.85 a third of what is mined is wrong.
-    lower = {**mine, "score_threshold": 0.85}
+    # Beyond the paper. A check needs something to refuse: at 0.85 a third of what is mined is wrong.
     arms["bank"] = Arm(
         "mining, tau 0.85, add; found in 2 of the last 3 visits",
         overrides={
-            **lower,
+            **mine,
+            "score_threshold": 0.85,
             "mined_box_bank": {"_target_": "lesion_app.mining.bank.MinedBoxBank", "needed": 2, "visits": 3},
             "mining_checks": ["@mined_box_bank"],
             "training_state#objects#mined_box_bank": "@mined_box_bank",
         },
         table="ours; temporal ensembling, Laine & Aila 2017",
-    )
-    neighbours = {
-        "slab_preprocessing#0#num_slices": scale["num_slices"] + 2,
-        "student_augmentation": [
-            {
-                "_target_": "transforms.neighbour_slabs.NeighbourSlabsd",
-                "keys": "image",
-                "num_slices": "@num_slices",
-            },
-            {
-                "_target_": "transforms.student_view.RandStudentViewd",
-                "keys": "image",
-                "scale_range": "@student_scale_range",
-                "max_shift_px": "@student_shift_px",
-            },
-        ],
-    }
-    arms["agreement"] = Arm(
-        "mining, tau 0.85, add; a neighbouring slab agrees",
-        overrides={
-            **lower,
-            **neighbours,
-            "mining_checks": [{"_target_": "lesion_app.mining.neighbour_agreement.NeighbourAgreement"}],
-        },
-        table="ours; after LENS's cross-slice propagation",
-    )
-    arms["evidence"] = Arm(
-        "mining, tau 0.90 over the slab and its neighbours, add",
-        overrides={
-            **mine,
-            **neighbours,
-            "score_threshold": 0.5,  # what is looked at
-            "mining_checks": [{"_target_": "lesion_app.mining.neighbour_evidence.NeighbourEvidence", "tau": TAU}],
-        },
-        table="ours; after LENS's cross-slice propagation",
     )
     arms["sizes"] = Arm(
         "mining, tau 0.80 / 0.85 / 0.90 by size, add",

@@ -44,11 +44,8 @@ COMPARISONS = (
     Comparison("mining helps where 50 % are missing", "missing-0.5-partial", "missing-0.5-ours"),
     Comparison("mining helps where 70 % are missing", "missing-0.7-partial", "missing-0.7-ours"),
     Comparison("found in 2 of 3 visits is better than one look (tau 0.85)", "tau-0.85", "bank"),
-    Comparison("a neighbour's agreement is better than one look (tau 0.85)", "tau-0.85", "agreement"),
     Comparison("weights by score are better than none (tau 0.80)", "tau-0.80", "soft"),
     Comparison("found in 2 of 3 visits at 0.85 is better than 0.90", "ours", "bank"),
-    Comparison("a neighbour's agreement at 0.85 is better than 0.90", "ours", "agreement"),
-    Comparison("the highest score over neighbouring slabs is better than the slab's own", "ours", "evidence"),
     Comparison("lower tau for smaller lesions is better than 0.90", "ours", "sizes"),
     Comparison("tau 0.80 weighted by score is better than 0.90", "ours", "soft"),
 )
