@@ -46,6 +46,7 @@ COMPARISONS = (
     Comparison("found in 2 of 3 visits is better than one look (tau 0.85)", "tau-0.85", "bank"),
     Comparison("weights by score are better than none (tau 0.80)", "tau-0.80", "soft"),
     Comparison("found in 2 of 3 visits at 0.85 is better than 0.90", "ours", "bank"),
+    Comparison("found in 2 of 3 visits is better than one look (tau 0.90)", "ours", "bank-0.90"),
     Comparison("lower tau for smaller lesions is better than 0.90", "ours", "sizes"),
     Comparison("tau 0.80 weighted by score is better than 0.90", "ours", "soft"),
 )
