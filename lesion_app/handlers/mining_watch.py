@@ -10,6 +10,7 @@ from ignite.engine import Engine, Events
 from torch import Tensor
 
 logger = logging.getLogger("lesion_app.mining")
+REMEDY = "raise score_threshold or ask that a box is found again (mining_checks, docs/recipe.md)"
 
 
 class MiningWatch:
@@ -68,13 +69,12 @@ class MiningWatch:
         if labelled and mined > self.most_per_label * labelled:
             found.append(
                 f"{mined / labelled:.1f} boxes were mined for each labelled one, which is more than labels can be "
-                "missing; look at mined_lesions.png, raise score_threshold or ask that a box is found again "
-                "(mining_checks, docs/recipe.md)"
+                f"missing; look at mined_lesions.png, {REMEDY}"
             )
         if "mined_right" in total and total["mined_right"] < self.least_precision * mined:
             found.append(
                 f"{100 * total['mined_right'] / mined:.0f} % of the mined boxes are lesions, so mining does harm; "
-                "raise score_threshold or ask that a box is found again (mining_checks, docs/recipe.md)"
+                f"{REMEDY}"
             )
         return found
 

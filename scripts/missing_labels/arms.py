@@ -135,7 +135,10 @@ def study_arms(scale: Mapping[str, Any]) -> dict[str, Arm]:
     )
     arms["bank-0.90"] = Arm("mining, tau 0.90, add; found in 2 of the last 3 visits", overrides=bank, table=laine)
     arms["bank-negatives"] = Arm(
-        "the same, and hard negatives of a first model", overrides=bank, offline=("ours", "negative"), table=laine
+        "mining, tau 0.90, add; found in 2 of the last 3 visits, and hard negatives of a first model",
+        overrides=bank,
+        offline=("ours", "negative"),
+        table=laine,
     )
     arms["sizes"] = Arm(
         "mining, tau 0.80 / 0.85 / 0.90 by size, add",

@@ -47,7 +47,7 @@ COMPARISONS = (
     Comparison("weights by score are better than none (tau 0.80)", "tau-0.80", "soft"),
     Comparison("found in 2 of 3 visits at 0.85 is better than 0.90", "ours", "bank"),
     Comparison("found in 2 of 3 visits is better than one look (tau 0.90)", "ours", "bank-0.90"),
-    Comparison("hard negatives raise that further", "bank-0.90", "bank-negatives"),
+    Comparison("hard negatives raise that of boxes found in 2 of 3 visits further", "bank-0.90", "bank-negatives"),
     Comparison("lower tau for smaller lesions is better than 0.90", "ours", "sizes"),
     Comparison("tau 0.80 weighted by score is better than 0.90", "ours", "soft"),
 )

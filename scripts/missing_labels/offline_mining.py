@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from lesion_app.data.key_slices import key_slice_items
 from lesion_app.metrics.mining import MiningCounts, mined_precision_recall
 
 
@@ -21,24 +19,10 @@ def mined_once(datalist: Path) -> tuple[MiningCounts, int]:
     Returns:
         counts, and the number of labelled boxes.
     """
-    counts, labels = MiningCounts(), 0
-    for record in json.loads(datalist.read_text())["training"]:
-        labelled = _by_slice(record, "annotations", "lesion")
-        mined = _by_slice(record, "annotations", "mined")
-        truth = _by_slice(record, "truth", None)
-        slices = sorted(labelled)
-        counts += mined_precision_recall(*([_boxes(part[z]) for z in slices] for part in (mined, truth, labelled)))
-        labels += sum(len(labelled[z]) for z in slices)
-    return counts, labels
-
-
-def _by_slice(record: Mapping[str, Any], part: str, kind: str | None) -> defaultdict[int, list[list[float]]]:
-    found: defaultdict[int, list[list[float]]] = defaultdict(list)
-    for entry in record[part]:
-        if kind is None or entry["kind"] == kind:
-            found[entry["slice"]].append(entry["box"])
-    return found
-
-
-def _boxes(rows: list[list[float]]) -> torch.Tensor:
-    return torch.tensor(rows, dtype=torch.float32).reshape(-1, 4)
+    # Asked for as regions to ignore, mined boxes stand apart from labelled ones; the study has no others to ignore.
+    items = key_slice_items(json.loads(datalist.read_text())["training"], mined="ignore")
+    mined, truth, labelled = (
+        [torch.tensor(item[key], dtype=torch.float32).reshape(-1, 4) for item in items]
+        for key in ("ignore", "truth_boxes", "boxes")
+    )
+    return mined_precision_recall(mined, truth, labelled), sum(map(len, labelled))

@@ -88,7 +88,10 @@ def test_missing_labels_study_says_how_right_the_boxes_are_that_were_mined_befor
     box, other, nowhere = [10, 10, 30, 30], [50, 50, 70, 70], [90, 90, 99, 99]
     noted = [(2, box, "lesion"), (2, other, "mined"), (2, nowhere, "mined"), (3, box, "mined")]  # 3 is not trained on
     record = {
-        "annotations": [{"slice": z, "box": where, "kind": kind} for z, where, kind in noted],
+        **dict.fromkeys(("image", "id", "series_id", "patient_id"), "a"),
+        "spacing_mm": [1, 1, 5],
+        "slices": [2, 3],
+        "annotations": [{"slice": z, "box": where, "kind": kind, "label": 1} for z, where, kind in noted],
         "truth": [{"slice": z, "box": where} for z in (2, 3) for where in (box, other, [1, 1, 9, 9])],
     }
     for arm, datalist in (("offline", [record]), ("hard-negatives", []), ("partial", None)):
