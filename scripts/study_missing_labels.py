@@ -147,7 +147,7 @@ def make_data(out: Path, scale: dict[str, Any], seed: int, arm: Arm, console: Co
             write_phantom(folder, scale["patients"], seed, **shared)
         bar.remove_task(task)
         (folder / ".complete").touch()
-    for rule in ("partial", "complete-on-labelled-slices", arm.labels):
+    for rule in ("partial", "complete", arm.labels):
         if not (folder / rule / DATALIST).is_file():
             prepare_deeplesion(folder, folder / rule, labels=rule)  # type: ignore[arg-type]
 
@@ -203,7 +203,7 @@ def start(
         described["offline"] = {
             "kind": arm.offline[1],
             "weights": str(arm_folder(out, (arm.offline[0], seed)) / "models" / "model.pt"),
-            "complete": str(data / "complete-on-labelled-slices" / DATALIST),
+            "complete": str(data / "complete" / DATALIST),
             "share": scale["complete_share"],
         }
     (folder / "arm.json").write_text(json.dumps(described, indent=1))

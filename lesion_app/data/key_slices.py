@@ -11,11 +11,12 @@ from lesion_app.errors import InputError
 
 _CARRIED = ("image", "id", "series_id", "patient_id", "spacing_mm", "slices")
 MinedUse = Literal["leave", "add", "ignore"]
-Joined = Literal["labelled", "reviewed", "mined", "all"]
+Joined = Literal["labelled", "reviewed", "mined", "negative", "all"]
+Elsewhere = Literal["leave", "ignore"]
 
 
 def key_slice_items(
-    records: Sequence[Record], mined: MinedUse = "leave", join: Joined = "labelled"
+    records: Sequence[Record], mined: MinedUse = "leave", join: Joined = "labelled", elsewhere: Elsewhere = "leave"
 ) -> list[dict[str, Any]]:
     """One training item for every slice with at least one ``lesion`` box, by record and slice number.
 
@@ -30,9 +31,12 @@ def key_slice_items(
         mined: what becomes of ``mined`` annotations on these slices: left out (online mining finds its own), added
             to the boxes (offline mining), or ignored.
         join: which slices join in beside the ``labelled`` ones: those ``reviewed`` by a reader (one on which every find
-            was rejected is trained on as well, without boxes), those with a ``mined`` box, or ``all`` slices of the
-            sub-volumes, with whatever stands on them or nothing (LENS, Table III, "+ Unlabeled"; a slice whose
-            ``boxes`` are empty is a negative one, in which the ``ignore`` regions are not looked at).
+            was rejected is trained on as well, without boxes), those with a ``mined`` box, those with a ``negative``
+            one (hard negatives are looked for between the labelled slices, too), or ``all`` slices of the sub-volumes,
+            with whatever stands on them or nothing (LENS, Table III, "+ Unlabeled"; a slice whose ``boxes`` are empty
+            is a negative one, in which the ``ignore`` regions are not looked at).
+        elsewhere: what becomes of lesions labelled on other slices of the sub-volume: nothing, or a region to
+            ``ignore`` here as well, since a lesion labelled on its key slice alone is seen on the slices beside it.
 
     Raises:
         InputError: for another word.
@@ -41,7 +45,11 @@ def key_slice_items(
         raise InputError(f"mined annotations are to be '{mined}'; expected one of {', '.join(get_args(MinedUse))}")
     if join not in get_args(Joined):
         raise InputError(f"the slices to train on are '{join}'; expected one of {', '.join(get_args(Joined))}")
-    wanted = {"lesion", "mined"} if join == "mined" else {"lesion"}
+    if elsewhere not in get_args(Elsewhere):
+        raise InputError(
+            f"lesions of other slices are to be '{elsewhere}'; expected one of {', '.join(get_args(Elsewhere))}"
+        )
+    wanted = {"lesion", join} if join in ("mined", "negative") else {"lesion"}
     positive = {"lesion", "mined"} if mined == "add" else {"lesion"}
     ignored = {"ignore", "mined"} if mined == "ignore" else {"ignore"}
     items: list[dict[str, Any]] = []
@@ -65,6 +73,9 @@ def key_slice_items(
             item["boxes"] = [list(a["box"]) for a in here if a["kind"] in positive]
             item["labels"] = [a["label"] for a in here if a["kind"] in positive]
             item["ignore"] = [list(a["box"]) for a in here if a["kind"] in ignored]
+            if elsewhere == "ignore":
+                beside = (a for n, others in by_slice.items() if n != number for a in others)
+                item["ignore"] += [list(a["box"]) for a in beside if a["kind"] in {"lesion", "ignore"}]
             numbers_of_lesions = [a.get("lesion") for a in here if a["kind"] in positive]
             if any(lesion is not None for lesion in numbers_of_lesions):
                 item["lesions"] = numbers_of_lesions

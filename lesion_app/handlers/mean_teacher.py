@@ -18,6 +18,7 @@ from ignite.engine import Engine, Events
 from monai.engines.utils import IterationEvents
 from torch import Tensor, nn
 
+from lesion_app.boxes.overlap import box_iobb
 from lesion_app.data.batches import item_target
 from lesion_app.metrics.mining import mined_precision_recall
 from lesion_app.mining.averaging import BufferRule, update_teacher, warmed_up_decay
@@ -191,7 +192,8 @@ def mining_figures(items: Sequence[dict[str, Any]], mined: Sequence[Detections])
 
     Keys: ``mined_boxes``, ``ground_truth_boxes``, ``mined_per_ground_truth``; with truth also
     ``mined_right``, ``hidden_lesions``, ``hidden_found`` and their ratios ``mined_precision`` (absent when nothing was
-    mined) and ``mined_recall`` (absent when nothing was hidden).
+    mined) and ``mined_recall`` (absent when nothing was hidden). A lesion in a region to ignore is not hidden: nothing
+    is mined there.
     """
     labelled = [item["boxes"] for item in items]
     count, known = sum(len(m["boxes"]) for m in mined), sum(len(b) for b in labelled)
@@ -201,6 +203,13 @@ def mining_figures(items: Sequence[dict[str, Any]], mined: Sequence[Detections])
         "mined_per_ground_truth": count / max(known, 1),
     }
     if all("truth_boxes" in item for item in items):
-        truth: list[Tensor] = [item["truth_boxes"] for item in items]
+        truth = [_outside(item["truth_boxes"], item.get("ignore")) for item in items]
         figures.update(mined_precision_recall([m["boxes"] for m in mined], truth, labelled).as_figures())
     return figures
+
+
+def _outside(truth: Tensor, regions: Tensor | None) -> Tensor:
+    """The boxes of ``truth`` that have less than half of their area in a region."""
+    if regions is None or not len(regions):
+        return truth
+    return truth[~(box_iobb(truth, regions.to(truth)) >= 0.5).any(dim=1)]

@@ -15,7 +15,7 @@ from torchvision.ops import clip_boxes_to_image
 
 from lesion_app.boxes.overlap import box_iobb
 from lesion_app.data.datalist import SPLITS, load_records, write_datalist
-from lesion_app.data.record import UNKNOWN_TYPE, Annotation, Record
+from lesion_app.data.record import UNKNOWN_TYPE, Annotation, Kind, Record
 from lesion_app.errors import InputError
 from lesion_app.handlers.mean_teacher import mining_figures
 from lesion_app.inferers.lesions_json import sha256_of
@@ -24,6 +24,7 @@ from lesion_app.mining.sightings import Find, enter_sightings, sighting
 
 logger = logging.getLogger("lesion_app.mining")
 _IGNORE_IOBB = 0.5  # as select_mined's
+_NEAR_IOBB = 0.1  # what touches a lesion at all is no clean negative
 _TOLD = ("mined_right", "mined_boxes", "hidden_lesions")
 
 
@@ -36,7 +37,9 @@ class MinedDatalist:
     * ``mined``: suspected lesions. Training takes them up when ``key_slice_items`` is told so: the one-shot,
       multi-stage way that online mining is compared with (Cai et al., Lesion Harvester, IEEE TMI 2021).
     * ``negative``: where the items looked through are labelled completely, a detection without a label is a false one:
-      a hard negative (P- of Bai & Xia's Table I, after Lesion Harvester).
+      a hard negative (P- of Bai & Xia's Table I, after Lesion Harvester). One that has a tenth of its area in a region
+      to ignore is none: a lesion labelled on another slice may be there. A slice without a label gets these regions
+      and the lesions known on it as regions to ignore beside its negatives, so that it can be trained on.
 
     Every box keeps its ``sightings``: which model found it with which score. What an earlier round found on the same
     place, answered by a reader or not, gains a sighting instead of a second box; nothing is added where a reader
@@ -76,6 +79,7 @@ class MinedDatalist:
         self.weights = None if weights is None else Path(weights)
         self.same_iou = same_iou
         self._seen: dict[str, dict[Find, bool]] = defaultdict(dict)  # record -> find -> whether it may be added
+        self._lesions: dict[str, dict[int, list[list[float]]]] = defaultdict(dict)  # record -> slice -> where they are
         self._figures: list[dict[str, float]] = []
 
     def attach(self, engine: Engine) -> None:
@@ -86,6 +90,7 @@ class MinedDatalist:
 
     def _start(self, engine: Engine) -> None:
         self._seen.clear()
+        self._lesions.clear()
         self._figures.clear()
 
     def _collect(self, engine: Engine) -> None:
@@ -96,13 +101,17 @@ class MinedDatalist:
             on_cpu: Detections = {k: prediction[k].cpu() for k in ("boxes", "scores", "labels")}  # type: ignore[assignment,literal-required]
             seen = select_mined(on_cpu, item["boxes"], self.score_threshold, self.gt_nms_iou)
             known = torch.cat([item[key] for key in ("ignore", "negatives") if key in item])
-            free = ~(box_iobb(seen["boxes"], known.to(seen["boxes"])) >= _IGNORE_IOBB).any(dim=1)
+            least = _NEAR_IOBB if self.kind == "negative" else _IGNORE_IOBB
+            free = ~(box_iobb(seen["boxes"], known.to(seen["boxes"])) >= least).any(dim=1)
             chosen.append(
                 Detections(boxes=seen["boxes"][free], scores=seen["scores"][free], labels=seen["labels"][free])
             )
             boxes = item["view"].invert(seen["boxes"]).tolist()
             for box, score, is_free in zip(boxes, seen["scores"].tolist(), free.tolist()):
                 self._seen[item["id"]][Find(int(item["slice"]), tuple(box), score)] = is_free
+            if self.kind == "negative":
+                there = torch.cat([item[key] for key in ("boxes", "ignore") if key in item])
+                self._lesions[item["id"]][int(item["slice"])] = item["view"].invert(there).tolist()
         self._figures.append(mining_figures(items, chosen))
 
     def _write(self, engine: Engine) -> None:
@@ -120,10 +129,13 @@ class MinedDatalist:
         for name, seen in self._seen.items():
             record = by_id[name]
             inside = {clipped: free for find, free in seen.items() if (clipped := _clipped(find, record)) is not None}
-            for find in enter_sightings(record, list(inside), model, self.same_iou):
-                if inside[find]:
-                    record["annotations"].append(self._annotation(find, model))
-                    added += 1
+            fresh = [find for find in enter_sightings(record, list(inside), model, self.same_iou) if inside[find]]
+            record["annotations"] += self._regions(record, {find.slice for find in fresh})
+            record["annotations"] += [
+                Annotation(**self._box(find.slice, find.box, self.kind), sightings=[sighting(model, find.score)])
+                for find in fresh
+            ]
+            added += len(fresh)
         write_datalist(self.out, content, splits)
         load_records(self.out, "training", self.out.parent)
         logger.info("wrote %s: %d boxes added (%s)", self.out, added, self.kind)
@@ -133,16 +145,28 @@ class MinedDatalist:
         engine.state.metrics["boxes_added"] = float(added)
         engine.state.metrics["boxes_right"] = total["mined_right"]
 
-    def _annotation(self, find: Find, model: str) -> Annotation:
-        return Annotation(
-            slice=find.slice,
-            box=list(find.box),
-            label=1,
-            kind=self.kind,
-            lesion_type=UNKNOWN_TYPE,
-            noisy=False,
-            sightings=[sighting(model, find.score)],
-        )
+    def _regions(self, record: Record, slices: set[int]) -> list[Annotation]:
+        """Lesions known on ``slices`` that have no label there: regions to ignore, beside the record's own."""
+        labelled = {a["slice"] for a in record["annotations"] if a["kind"] == "lesion"}
+        present = {(a["slice"], tuple(a["box"])) for a in record["annotations"] if a["kind"] == "ignore"}
+        regions = {
+            (number, clipped.box): None
+            for number in sorted(slices - labelled)
+            for box in self._lesions.get(record["id"], {}).get(number, [])
+            if (clipped := _clipped(Find(number, tuple(box), 1.0), record)) is not None  # type: ignore[arg-type]
+        }
+        return [Annotation(**self._box(*place, "ignore")) for place in regions if place not in present]
+
+    @staticmethod
+    def _box(number: int, box: tuple[float, ...], kind: Kind) -> dict[str, Any]:
+        return {
+            "slice": number,
+            "box": list(box),
+            "label": 1,
+            "kind": kind,
+            "lesion_type": UNKNOWN_TYPE,
+            "noisy": False,
+        }
 
 
 def _clipped(find: Find, record: Record) -> Find | None:

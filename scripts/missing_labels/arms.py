@@ -40,6 +40,7 @@ def study_arms(scale: Mapping[str, Any]) -> dict[str, Arm]:
             ``warmup`` and ``decay_at`` (iterations) of the scale.
     """
     mine = {"mine": True}
+    negatives = {"train_slices": "negative"}
     arms = {
         "complete": Arm(
             "complete labels, same slices",
@@ -94,7 +95,7 @@ def study_arms(scale: Mapping[str, Any]) -> dict[str, Arm]:
     )
     arms["hard-negatives"] = Arm(
         "mining, and hard negatives of a first model",
-        overrides=mine,
+        overrides={**mine, **negatives},
         offline=("ours", "negative"),
         table="Table I, R + P+ + P-",
     )
@@ -136,7 +137,7 @@ def study_arms(scale: Mapping[str, Any]) -> dict[str, Arm]:
     arms["bank-0.90"] = Arm("mining, tau 0.90, add; found in 2 of the last 3 visits", overrides=bank, table=laine)
     arms["bank-negatives"] = Arm(
         "mining, tau 0.90, add; found in 2 of the last 3 visits, and hard negatives of a first model",
-        overrides=bank,
+        overrides={**bank, **negatives},
         offline=("ours", "negative"),
         table=laine,
     )
@@ -157,6 +158,14 @@ def study_arms(scale: Mapping[str, Any]) -> dict[str, Arm]:
         overrides={**mine, "score_threshold": 0.80, "soft_weight": True},
         table="ours; after Soft Teacher, Xu et al. 2021",
     )
+    # No method, since no user has the truth: these tell what the wrong boxes cost.
+    only_right = {**mine, "mining_checks": [{"_target_": "missing_labels.truth_check.OnlyRight"}]}
+    for tau in (TAU, 0.50):
+        arms[f"oracle-{tau:.2f}"] = Arm(
+            f"mining, tau {tau:.2f}, add; wrong boxes taken away by the truth",
+            overrides={**only_right, "score_threshold": tau},
+            table="ours; diagnosis",
+        )
     arms["complete-all"] = Arm(
         "complete labels, all key slices",
         labels="complete-on-key-slices",

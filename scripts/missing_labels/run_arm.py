@@ -39,6 +39,7 @@ def mine_once(arm: dict[str, Any], folder: Path, configs: list[str], values: dic
     if out.is_file():
         return str(out)
     extra: dict[str, Any] = {}
+    mining = ["mine"]
     if arm["offline"]["kind"] == "negative":
         # Only where every lesion is labelled is a find without a label a false one.
         looked_through = folder / "complete.json"
@@ -47,17 +48,16 @@ def mine_once(arm: dict[str, Any], folder: Path, configs: list[str], values: dic
         random.Random(arm["seed"]).shuffle(records)
         content["training"] = records[: max(round(len(records) * arm["offline"]["share"]), 1)]
         looked_through.write_text(json.dumps(content))
-        # A find that touches a lesion at all is no clean negative, and doubtful ones are the instructive ones.
-        extra = {"looked_through": str(looked_through), "gt_nms_iou": 0.1, "score_threshold": 0.5}
+        extra["looked_through"] = str(looked_through)
+        mining.append("mine_negatives")
     run_bundle(
-        [*configs, "mine"],
+        [*configs, *mining],
         {
             **values,
             **extra,
             "output_dir": str(folder / "mining"),
             "weights": arm["offline"]["weights"],
             "mined_datalist": str(out),
-            "mined_kind": arm["offline"]["kind"],
         },
     )
     return str(out)
@@ -66,5 +66,6 @@ def mine_once(arm: dict[str, Any], folder: Path, configs: list[str], values: dic
 if __name__ == "__main__":
     import torch
 
+    sys.path.append(str(Path(__file__).resolve().parents[1]))  # configs name parts of missing_labels
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     run_arm(Path(sys.argv[1]).absolute())

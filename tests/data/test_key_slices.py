@@ -114,6 +114,28 @@ def test_known_negatives_are_handed_on(record):
     assert "negatives" not in second
 
 
+def test_slices_with_hard_negatives_join_in_when_asked(record):
+    record["annotations"].append(_annotation(111, [30.0, 30.0, 40.0, 40.0], "negative"))
+    assert [i["slice"] for i in key_slice_items([record])] == [109, 110]
+    items = key_slice_items([record], join="negative")
+    assert [(i["slice"], len(i["boxes"]), len(i.get("negatives", []))) for i in items] == [
+        (109, 1, 0),
+        (110, 2, 0),
+        (111, 0, 1),
+    ]
+
+
+def test_lesions_of_other_slices_are_ignored_when_asked(record):
+    regions = {i["slice"]: i["ignore"] for i in key_slice_items([record], join="all", elsewhere="ignore")}
+    lesions, doubtful = [[1.0, 1.0, 4.0, 4.0], [5.0, 5.0, 9.0, 9.0], [20.0, 5.0, 29.0, 9.0]], [50.0, 5.0, 59.0, 9.0]
+    assert sorted(regions[104]) == [*lesions, doubtful, doubtful]
+    assert sorted(regions[109]) == [*lesions[1:], doubtful, doubtful]
+    assert sorted(regions[110]) == [lesions[0], doubtful, doubtful]
+    assert {i["slice"]: i["ignore"] for i in key_slice_items([record], join="all")}[109] == []
+    with pytest.raises(InputError, match="leave, ignore"):
+        key_slice_items([record], elsewhere="add")  # type: ignore[arg-type]
+
+
 def test_unknown_use_of_mined_boxes_is_refused(record):
     with pytest.raises(InputError, match="leave, add, ignore"):
         key_slice_items([record], mined="keep")  # type: ignore[arg-type]
@@ -127,7 +149,7 @@ def test_mined_and_unlabelled_slices_join_in_when_asked(record):
     by_slice = {i["slice"]: i for i in items}
     assert (by_slice[103]["boxes"], by_slice[103]["labels"], by_slice[103]["ignore"]) == ([], [], [])
     assert by_slice[114]["ignore"] == [[50.0, 5.0, 59.0, 9.0]]
-    with pytest.raises(InputError, match="labelled, reviewed, mined, all"):
+    with pytest.raises(InputError, match="labelled, reviewed, mined, negative, all"):
         key_slice_items([record], join="none")  # type: ignore[arg-type]
 
 

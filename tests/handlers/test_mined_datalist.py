@@ -70,6 +70,35 @@ def test_other_splits_and_the_old_file_stay(datalist, said, item):
     assert [a["kind"] for a in content["training"][0]["annotations"]] == ["lesion", "negative", "negative"]
 
 
+def test_find_that_touches_a_lesion_of_another_slice_is_no_hard_negative(datalist, said, item):
+    out = datalist.parent / "new.json"
+    # of the find (30, 30, 40, 40) a fifth, of (45, 40, 80, 60) a fiftieth
+    regions = [(38, 30, 50, 40), (78, 40, 90, 50)]
+    look_through(said, item, MinedDatalist(datalist, out, 0.5, 0.7, kind="negative"), ignore=regions)
+    assert [
+        a["box"] for a in load_records(out, "training", out.parent)[0]["annotations"] if a["kind"] == "negative"
+    ] == [[90, 80, 128, 100]]
+
+
+def test_slice_without_a_label_gets_the_lesions_known_there_as_regions_to_ignore_once(datalist, said, item):
+    content = json.loads(datalist.read_text())
+    content["training"][0]["annotations"][0]["slice"] = 7
+    datalist.write_text(json.dumps(content))
+    first, second = datalist.parent / "first.json", datalist.parent / "second.json"
+    for known, new in ((datalist, first), (first, second)):
+        look_through(said, item, MinedDatalist(known, new, 0.5, 0.7, kind="negative"), ignore=[(2, 2, 9, 30)])
+    (found,) = load_records(second, "training", second.parent)
+    kinds = [(a["slice"], a["kind"], a["box"]) for a in found["annotations"]]
+    # (10, 10, 20, 20) is the label of the slice looked through, so the lesion of this slice, too
+    assert kinds == [
+        (7, "lesion", [20, 20, 40, 40]),
+        (5, "ignore", [20, 20, 40, 40]),
+        (5, "ignore", [4, 4, 18, 60]),
+        (5, "negative", [60, 60, 80, 80]),
+        (5, "negative", [90, 80, 128, 100]),
+    ]
+
+
 def test_slice_of_another_datalist_is_refused_and_nothing_written(datalist, said, item):
     out = datalist.parent / "new.json"
     with pytest.raises(InputError, match="000002_01_01_001-009"):

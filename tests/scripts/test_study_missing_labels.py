@@ -46,7 +46,7 @@ def test_unknown_arm_and_other_settings_are_refused(tmp_path):
 
 
 def test_every_kind_of_arm_ends_in_one_table_also_when_stopped_and_started_again(tmp_path):
-    arms = ["complete", "partial", "ours", "hard-negatives", "offline", "bank", "sizes", "lr-decay"]
+    arms = ["complete", "partial", "ours", "hard-negatives", "offline", "bank", "sizes", "lr-decay", "oracle-0.50"]
     arms += ["missing-0.3-ours"]
     options = ("--seeds", "3", "--patients", "12", "--arms", *arms)
     out = tmp_path / "study"
@@ -73,6 +73,14 @@ def test_every_kind_of_arm_ends_in_one_table_also_when_stopped_and_started_again
     assert "hard negatives raise it further" in (out / "findings.md").read_text()
     for picture in ("froc.png", "curves.png"):
         assert (out / picture).stat().st_size > 10_000
+
+    reach = [sys.executable, str(REPOSITORY / "scripts" / "measure_mining_reach.py"), str(out)]
+    looked = subprocess.run([*reach, "--seeds", "3"], capture_output=True, text=True, timeout=300)
+    assert looked.returncode == 0, looked.stdout[-3000:] + looked.stderr[-3000:]
+    assert "| of test patients |" in (out / "reach-partial.md").read_text()
+    absent = subprocess.run([*reach, "--seeds", "4"], capture_output=True, text=True, timeout=120)
+    assert absent.returncode == 2
+    assert "holds no finished arm" in " ".join(absent.stdout.split())
 
 
 def test_gpu_scale_runs_where_there_is_none_with_small_settings(tmp_path):
