@@ -131,10 +131,10 @@ class MinedDatalist:
             inside = {clipped: free for find, free in seen.items() if (clipped := _clipped(find, record)) is not None}
             fresh = [find for find in enter_sightings(record, list(inside), model, self.same_iou) if inside[find]]
             record["annotations"] += self._regions(record, {find.slice for find in fresh})
-            record["annotations"] += [
-                Annotation(**self._box(find.slice, find.box, self.kind), sightings=[sighting(model, find.score)])
-                for find in fresh
-            ]
+            for find in fresh:
+                annotation = _annotation(find.slice, find.box, self.kind)
+                annotation["sightings"] = [sighting(model, find.score)]
+                record["annotations"].append(annotation)
             added += len(fresh)
         write_datalist(self.out, content, splits)
         load_records(self.out, "training", self.out.parent)
@@ -155,18 +155,11 @@ class MinedDatalist:
             for box in self._lesions.get(record["id"], {}).get(number, [])
             if (clipped := _clipped(Find(number, tuple(box), 1.0), record)) is not None  # type: ignore[arg-type]
         }
-        return [Annotation(**self._box(*place, "ignore")) for place in regions if place not in present]
+        return [_annotation(*place, "ignore") for place in regions if place not in present]
 
-    @staticmethod
-    def _box(number: int, box: tuple[float, ...], kind: Kind) -> dict[str, Any]:
-        return {
-            "slice": number,
-            "box": list(box),
-            "label": 1,
-            "kind": kind,
-            "lesion_type": UNKNOWN_TYPE,
-            "noisy": False,
-        }
+
+def _annotation(number: int, box: tuple[float, ...], kind: Kind) -> Annotation:
+    return Annotation(slice=number, box=list(box), label=1, kind=kind, lesion_type=UNKNOWN_TYPE, noisy=False)
 
 
 def _clipped(find: Find, record: Record) -> Find | None:
