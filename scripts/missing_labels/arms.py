@@ -99,6 +99,15 @@ def study_arms(scale: Mapping[str, Any]) -> dict[str, Arm]:
         offline=("ours", "negative"),
         table="Table I, R + P+ + P-",
     )
+    # What hard negatives do by themselves, on both bounds: they come with slices of their own.
+    for labels, whose in (("partial", "partial labels, no mining"), ("complete", "complete labels, same slices")):
+        arms[f"{labels}-negatives"] = Arm(
+            f"{whose}, and hard negatives of this model",
+            labels=arms[labels].labels,
+            overrides={"mine": False, **negatives},
+            offline=(labels, "negative"),
+            table="ours; control of P-",
+        )
     arms["offline"] = Arm(
         "mined once at 0.90 by the model without mining, trained anew",
         overrides={"mine": False, "use_mined": "add"},
