@@ -96,6 +96,7 @@ def study_arms(scale: Mapping[str, Any]) -> dict[str, Arm]:
     arms["hard-negatives"] = Arm(
         "mining, and hard negatives of a first model",
         overrides={**mine, **negatives},
+        every_seed=True,
         offline=("ours", "negative"),
         table="Table I, R + P+ + P-",
     )
@@ -105,6 +106,7 @@ def study_arms(scale: Mapping[str, Any]) -> dict[str, Arm]:
             f"{whose}, and hard negatives of this model",
             labels=arms[labels].labels,
             overrides={"mine": False, **negatives},
+            every_seed=True,
             offline=(labels, "negative"),
             table="ours; control of P-",
         )
@@ -118,7 +120,6 @@ def study_arms(scale: Mapping[str, Any]) -> dict[str, Arm]:
     arms["offline-0.50"] = Arm(
         "mined once at 0.50 by the model without mining, trained anew",
         overrides={"mine": False, "use_mined": "add", "score_threshold": 0.5},
-        every_seed=True,
         offline=("partial", "mined"),
         table="multi-stage peer",
     )
@@ -147,6 +148,7 @@ def study_arms(scale: Mapping[str, Any]) -> dict[str, Arm]:
     arms["bank-negatives"] = Arm(
         "mining, tau 0.90, add; found in 2 of the last 3 visits, and hard negatives of a first model",
         overrides={**bank, **negatives},
+        every_seed=True,
         offline=("ours", "negative"),
         table=laine,
     )
