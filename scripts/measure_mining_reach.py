@@ -27,7 +27,6 @@ from study_arguments import EachOnce, from_zero
 
 from lesion_app.data.datalist import DATALIST, write_datalist
 from lesion_app.errors import InputError
-from lesion_app.metrics.mining import MiningCounts
 
 TAUS = (0.9, 0.8, 0.7, 0.5, 0.3)
 PRECISIONS = (0.95, 0.9, 0.8)
@@ -86,8 +85,9 @@ def tables(by_seed: Sequence[dict[str, Finds]]) -> str:
         rows.append(row)
         size_row = [title]
         for low, high in zip(SIDES_MM, (*SIDES_MM[1:], float("inf"))):
-            found = sum((finds.of_sides(low, high, 0.5) for finds in seeds), MiningCounts())
-            size_row.append(f"{100 * found.recall:.0f} % of {found.hidden / len(seeds):.0f}")
+            pairs = [finds.found_of_sides(low, high, 0.5) for finds in seeds]
+            found, hidden = (sum(part) for part in zip(*pairs))
+            size_row.append(f"{100 * found / hidden:.0f} % of {hidden / len(seeds):.0f}" if hidden else "-")
         size_rows.append(size_row)
     size_head = ["hidden lesions found at tau 0.5"]
     size_head += [f"{low}-{high} mm" for low, high in itertools.pairwise(SIDES_MM)] + [f">= {SIDES_MM[-1]} mm"]
@@ -118,7 +118,7 @@ def main(argv: list[str] | None = None) -> int:
         console.print(f"wrote {out}", highlight=False)
         return 0
 
-    return run_program(run, console)
+    return run_program(run, console, stopped="stopped; nothing was written")
 
 
 if __name__ == "__main__":

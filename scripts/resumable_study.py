@@ -21,8 +21,10 @@ from lesion_app.errors import InputError
 R = TypeVar("R")
 
 
-def run_program(run: Callable[[], int], console: Console) -> int:
-    """Exit status of a study: its own, 2 for a user's mistake, 130 when it was stopped."""
+def run_program(
+    run: Callable[[], int], console: Console, stopped: str = "stopped; the same command goes on from here"
+) -> int:
+    """Exit status of a study: its own, 2 for a user's mistake, 130 when it was ``stopped``, which is then told."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` stops the runs, too
     try:
         return run()
@@ -30,7 +32,7 @@ def run_program(run: Callable[[], int], console: Console) -> int:
         console.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         return 2
     except KeyboardInterrupt:
-        console.print("stopped; the same command goes on from here")
+        console.print(stopped)
         return 130
 
 

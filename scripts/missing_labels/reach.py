@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lesion_app.boxes.overlap import box_iou
 from lesion_app.data.deeplesion import LABEL_TABLE, deeplesion_records
 from lesion_app.data.deeplesion_csv import read_deeplesion_csv
 from lesion_app.data.record import Record
 from lesion_app.data.truth import attach_truth, read_truth
-from lesion_app.metrics.mining import MiningCounts, hidden_truth, mined_precision_recall
+from lesion_app.metrics.mining import MiningCounts, hidden_truth
 
 LOWEST = 0.2
 """Score from which finds are kept."""
@@ -23,64 +24,63 @@ LOWEST = 0.2
 
 @dataclass(frozen=True)
 class Finds:
-    """What a model finds on key slices, a list entry each.
+    """What a model finds on key slices, of all slices together.
 
     Args:
-        boxes, scores: ``[N, 4]`` px and ``[N]`` of its finds that are no labelled lesion.
-        truth, labelled: ``[M, 4]`` and ``[L, 4]`` px, every lesion and those with a label.
-        spacing_mm: of a pixel.
+        scores, right: ``[N]`` of its finds that are no labelled lesion, and whether each is on a hidden lesion (IoU >=
+            0.5; two finds on one are both right, as in :func:`~lesion_app.metrics.mining.mined_precision_recall`).
+        best: ``[H]`` highest score of a find on each hidden lesion, 0 where there is none.
+        sides_mm: ``[H]`` longer side of each hidden lesion's box.
     """
 
-    boxes: list[Tensor]
-    scores: list[Tensor]
-    truth: list[Tensor]
-    labelled: list[Tensor]
-    spacing_mm: list[float]
+    scores: Tensor
+    right: Tensor
+    best: Tensor
+    sides_mm: Tensor
 
     def counts(self, tau: float) -> MiningCounts:
         """Right and found, of finds from ``tau`` on."""
-        kept = [boxes[scores >= tau] for boxes, scores in zip(self.boxes, self.scores)]
-        return mined_precision_recall(kept, self.truth, self.labelled)
+        kept = self.scores >= tau
+        return MiningCounts(
+            int(kept.sum()), int((kept & self.right).sum()), len(self.best), int(self._found(tau).sum())
+        )
 
     def recall_at(self, precision: float) -> float:
         """Largest share of the hidden lesions found by a tau at which ``precision`` of the finds are right."""
-        taus = [LOWEST + step / 100 for step in range(round(100 * (1 - LOWEST)))]
-        reached = [
-            counts.recall for tau in taus if (counts := self.counts(tau)).mined and counts.precision >= precision
-        ]
-        return max(reached, default=0.0)
+        all_counts = map(self.counts, self.scores.unique().tolist())
+        return max((c.recall for c in all_counts if c.precision >= precision), default=0.0)
 
-    def of_sides(self, low: float, high: float, tau: float) -> MiningCounts:
-        """As :meth:`counts`, of hidden lesions whose longer side (mm) lies in ``[low, high)``; others do not count."""
-        total = MiningCounts()
-        for boxes, scores, truth, labelled, spacing in zip(
-            self.boxes, self.scores, self.truth, self.labelled, self.spacing_mm
-        ):
-            hidden = hidden_truth(truth, labelled)
-            side = (hidden[:, 2:] - hidden[:, :2]).amax(dim=1) * spacing
-            hidden = hidden[(side >= low) & (side < high)]
-            total += mined_precision_recall([boxes[scores >= tau]], [hidden], [hidden.new_zeros((0, 4))])
-        return total
+    def found_of_sides(self, low: float, high: float, tau: float) -> tuple[int, int]:
+        """Hidden lesions with a longer side in ``[low, high)`` mm that are found from ``tau`` on, and how many there are."""
+        here = (self.sides_mm >= low) & (self.sides_mm < high)
+        return int((here & self._found(tau)).sum()), int(here.sum())
+
+    def _found(self, tau: float) -> Tensor:
+        return (self.best >= tau) & (self.best > 0)
 
 
 def read_finds(datalist: Path) -> Finds:
-    """Finds, labels and truth of the labelled slices of a datalist's training part that ``mine`` wrote into."""
-    found = Finds([], [], [], [], [])
+    """Finds on the labelled slices of a datalist's training part that ``mine`` wrote into."""
+    scores, right, best, sides = [], [], [], []
     for record in json.loads(datalist.read_text())["training"]:
         on_slices: dict[int, list[dict[str, Any]]] = {}
         for annotation in record["annotations"]:
             on_slices.setdefault(annotation["slice"], []).append(annotation)
         for number, here in on_slices.items():
             labelled = [a["box"] for a in here if a["kind"] == "lesion"]
-            mined = [a for a in here if a["kind"] == "mined"]
             if not labelled:
                 continue
-            found.labelled.append(_boxes(labelled))
-            found.boxes.append(_boxes([a["box"] for a in mined]))
-            found.scores.append(torch.tensor([a["sightings"][-1]["score"] for a in mined]))
-            found.truth.append(_boxes([t["box"] for t in record["truth"] if t["slice"] == number]))
-            found.spacing_mm.append(record["spacing_mm"][0])
-    return found
+            mined = [a for a in here if a["kind"] == "mined"]
+            truth = [t["box"] for t in record["truth"] if t["slice"] == number]
+            hidden = hidden_truth(_boxes(truth), _boxes(labelled))
+            on_lesion = box_iou(_boxes([a["box"] for a in mined]), hidden) >= 0.5
+            here_scores = torch.tensor([a["sightings"][-1]["score"] for a in mined]).reshape(-1)
+            scores.append(here_scores)
+            right.append(on_lesion.any(dim=1))
+            none = torch.zeros((1, len(hidden)))
+            best.append(torch.cat((on_lesion * here_scores[:, None], none)).amax(dim=0))
+            sides.append((hidden[:, 2:] - hidden[:, :2]).amax(dim=1) * record["spacing_mm"][0])
+    return Finds(torch.cat(scores), torch.cat(right), torch.cat(best), torch.cat(sides))
 
 
 def _boxes(rows: Sequence[Sequence[float]]) -> Tensor:
