@@ -51,7 +51,7 @@ class Finds:
         return max((c.recall for c in all_counts if c.precision >= precision), default=0.0)
 
     def found_of_sides(self, low: float, high: float, tau: float) -> tuple[int, int]:
-        """Hidden lesions with a longer side in ``[low, high)`` mm that are found from ``tau`` on, and how many there are."""
+        """Hidden lesions with a longer side in ``[low, high)`` mm: those found from ``tau`` on, and all."""
         here = (self.sides_mm >= low) & (self.sides_mm < high)
         return int((here & self._found(tau)).sum()), int(here.sum())
 
