@@ -30,7 +30,7 @@ def command(out: Path, *options: str, settings: list[str] = TINY) -> list[str]:
 
 
 def run(out: Path, *options: str, settings: list[str] = TINY) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(out, *options, settings=settings), capture_output=True, text=True, timeout=540)
+    return subprocess.run(command(out, *options, settings=settings), capture_output=True, text=True, timeout=900)
 
 
 def test_unknown_arm_and_other_settings_are_refused(tmp_path):
