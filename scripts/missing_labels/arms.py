@@ -100,6 +100,13 @@ def study_arms(scale: Mapping[str, Any]) -> dict[str, Arm]:
         offline=("ours", "negative"),
         table="Table I, R + P+ + P-",
     )
+    # With hard negatives nearly all that is found from 0.90 on is right, which leaves room for a lower tau.
+    arms["hard-negatives-0.70"] = Arm(
+        "mining, tau 0.70, add, and hard negatives of a first model",
+        overrides={**mine, **negatives, "score_threshold": 0.7},
+        offline=("ours", "negative"),
+        table="ours",
+    )
     # What hard negatives do by themselves, on both bounds: they come with slices of their own.
     for labels, whose in (("partial", "partial labels, no mining"), ("complete", "complete labels, same slices")):
         arms[f"{labels}-negatives"] = Arm(
