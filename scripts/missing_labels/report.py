@@ -237,9 +237,11 @@ def draw_curves(
     Returns:
         whether there was anything to draw.
     """
-    page = Page(4.6 * len(names) + 0.6, 4.5)
-    drawn = False
     arm_names, seeds = _main_arms(results, arms)
+    lines = [_legend(arms[name]).count("\n") + 1 for name in arm_names]
+    half = (len(lines) + 1) // 2  # a legend of two columns
+    page = Page(4.6 * len(names) + 0.6, 3.9 + 0.15 * max(sum(lines[:half]), sum(lines[half:])))
+    drawn = False
     for column, figure in enumerate(names):
         axes = page.axes(0.65 + 4.6 * column, 0.5, 3.9, 2.7)
         style_plot_axes(axes)

@@ -39,7 +39,7 @@ SCALES: dict[str, dict[str, Any]] = {
         "patients": 480,
         "phantom": {**_SMALL_PHANTOM, "lesions_per_volume": None, "split": (0.5, 0.1, 0.4)},
         "decay_at": 1000,
-        "difference_noise": 0.012,  # estimated: that of cpu with five ninths of its test lesions
+        "difference_noise": 0.027,  # measured: its main arms with three seeds, one of which mined anatomy
     },
     "gpu": {
         "configs": ["train", "study_gpu"],
