@@ -42,12 +42,11 @@ def look_through(arm_folder: Path, scratch: Path) -> dict[str, Finds]:
     """
     from lesion_app.bundle_run import run_bundle
 
-    weights, described = arm_folder / "models" / "model.pt", arm_folder / "arm.json"
     if not (arm_folder / "evaluation" / "evaluation.json").is_file():
         raise InputError(
             f"{arm_folder} holds no finished arm; run study_missing_labels.py with this arm and seed first"
         )
-    arm = json.loads(described.read_text())
+    arm = json.loads((arm_folder / "arm.json").read_text())
     root = Path(arm["dataset_dir"])
     unseen = scratch / "unseen.json"
     write_datalist(unseen, {}, {"training": unseen_records(root), "validation": [], "test": []})
@@ -59,7 +58,7 @@ def look_through(arm_folder: Path, scratch: Path) -> dict[str, Finds]:
             "datalist": str(datalist),
             "ckpt_dir": str(scratch),
             "output_dir": str(scratch / name),
-            "weights": str(weights),
+            "weights": str(arm_folder / "models" / "model.pt"),
             "mined_datalist": str(mined),
         }
         overlay = str(arm_folder / "overlay.json")
@@ -113,8 +112,9 @@ def main(argv: list[str] | None = None) -> int:
             with tempfile.TemporaryDirectory() as scratch:
                 by_seed.append(look_through(options.study / "arms" / options.arm / f"seed{seed}", Path(scratch)))
         out = options.study / f"reach-{options.arm}.md"
-        write_text(out, tables(by_seed))
-        console.print(out.read_text(), markup=False, highlight=False, soft_wrap=True)
+        text = tables(by_seed)
+        write_text(out, text)
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
         console.print(f"wrote {out}", highlight=False)
         return 0
 

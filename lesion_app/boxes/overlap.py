@@ -61,6 +61,19 @@ def box_iobb(boxes: Tensor, regions: Tensor) -> Tensor:
     return _overlap(boxes[:, None], regions[None], "iobb")
 
 
+def lie_in(boxes: Tensor, regions: Tensor, share: float) -> Tensor:
+    """Tell which boxes have at least ``share`` (0..1) of their area in one of the regions.
+
+    Args:
+        boxes: ``[N, 4]`` float ``(x1, y1, x2, y2)``, half-open, any one unit.
+        regions: ``[M, 4]``, likewise, of any type and on any device; M may be 0.
+
+    Returns:
+        bool ``[N]``.
+    """
+    return (box_iobb(boxes, regions.to(boxes)) >= share).any(dim=1)
+
+
 def box_overlap_3d(boxes: Tensor, regions: Tensor, kind: OverlapKind = "iou") -> Tensor:
     """Overlap of every 3D box with every 3D region, in the measure ``kind``.
 

@@ -18,7 +18,7 @@ from ignite.engine import Engine, Events
 from monai.engines.utils import IterationEvents
 from torch import Tensor, nn
 
-from lesion_app.boxes.overlap import box_iobb
+from lesion_app.boxes.overlap import lie_in
 from lesion_app.data.batches import item_target
 from lesion_app.metrics.mining import mined_precision_recall
 from lesion_app.mining.averaging import BufferRule, update_teacher, warmed_up_decay
@@ -203,13 +203,10 @@ def mining_figures(items: Sequence[dict[str, Any]], mined: Sequence[Detections])
         "mined_per_ground_truth": count / max(known, 1),
     }
     if all("truth_boxes" in item for item in items):
-        truth = [_outside(item["truth_boxes"], item.get("ignore")) for item in items]
+        truth = [_outside(item["truth_boxes"], item["ignore"]) for item in items]
         figures.update(mined_precision_recall([m["boxes"] for m in mined], truth, labelled).as_figures())
     return figures
 
 
-def _outside(truth: Tensor, regions: Tensor | None) -> Tensor:
-    """The boxes of ``truth`` that have less than half of their area in a region."""
-    if regions is None or not len(regions):
-        return truth
-    return truth[~(box_iobb(truth, regions.to(truth)) >= 0.5).any(dim=1)]
+def _outside(truth: Tensor, regions: Tensor) -> Tensor:
+    return truth[~lie_in(truth, regions, 0.5)]

@@ -13,7 +13,7 @@ import torch
 from ignite.engine import Engine, Events
 from torchvision.ops import clip_boxes_to_image
 
-from lesion_app.boxes.overlap import box_iobb
+from lesion_app.boxes.overlap import lie_in
 from lesion_app.data.datalist import SPLITS, load_records, write_datalist
 from lesion_app.data.record import UNKNOWN_TYPE, Annotation, Kind, Record
 from lesion_app.errors import InputError
@@ -102,7 +102,7 @@ class MinedDatalist:
             seen = select_mined(on_cpu, item["boxes"], self.score_threshold, self.gt_nms_iou)
             known = torch.cat([item[key] for key in ("ignore", "negatives") if key in item])
             least = _NEAR_IOBB if self.kind == "negative" else _IGNORE_IOBB
-            free = ~(box_iobb(seen["boxes"], known.to(seen["boxes"])) >= least).any(dim=1)
+            free = ~lie_in(seen["boxes"], known, least)
             chosen.append(
                 Detections(boxes=seen["boxes"][free], scores=seen["scores"][free], labels=seen["labels"][free])
             )
@@ -128,7 +128,11 @@ class MinedDatalist:
         added = 0
         for name, seen in self._seen.items():
             record = by_id[name]
-            inside = {clipped: free for find, free in seen.items() if (clipped := _clipped(find, record)) is not None}
+            inside = {
+                find._replace(box=box): free
+                for find, free in seen.items()
+                if (box := _clipped(find.box, record)) is not None
+            }
             fresh = [find for find in enter_sightings(record, list(inside), model, self.same_iou) if inside[find]]
             record["annotations"] += self._regions(record, {find.slice for find in fresh})
             for find in fresh:
@@ -150,10 +154,10 @@ class MinedDatalist:
         labelled = {a["slice"] for a in record["annotations"] if a["kind"] == "lesion"}
         present = {(a["slice"], tuple(a["box"])) for a in record["annotations"] if a["kind"] == "ignore"}
         regions = {
-            (number, clipped.box): None
+            (number, clipped): None
             for number in sorted(slices - labelled)
             for box in self._lesions.get(record["id"], {}).get(number, [])
-            if (clipped := _clipped(Find(number, tuple(box), 1.0), record)) is not None  # type: ignore[arg-type]
+            if (clipped := _clipped(box, record)) is not None
         }
         return [_annotation(*place, "ignore") for place in regions if place not in present]
 
@@ -162,9 +166,9 @@ def _annotation(number: int, box: tuple[float, ...], kind: Kind) -> Annotation:
     return Annotation(slice=number, box=list(box), label=1, kind=kind, lesion_type=UNKNOWN_TYPE, noisy=False)
 
 
-def _clipped(find: Find, record: Record) -> Find | None:
-    """The find within the record's image; None when nothing of it lies there."""
+def _clipped(box: Sequence[float], record: Record) -> tuple[float, float, float, float] | None:
+    """What of a box lies within the record's image; None when nothing does."""
     width, height = record["size"]
-    box = clip_boxes_to_image(torch.tensor([find.box], dtype=torch.float64), (height, width))[0]
-    x1, y1, x2, y2 = (round(edge, 3) for edge in box.tolist())
-    return find._replace(box=(x1, y1, x2, y2)) if x2 > x1 and y2 > y1 else None
+    inside = clip_boxes_to_image(torch.tensor([box], dtype=torch.float64), (height, width))[0]
+    x1, y1, x2, y2 = (round(edge, 3) for edge in inside.tolist())
+    return (x1, y1, x2, y2) if x2 > x1 and y2 > y1 else None

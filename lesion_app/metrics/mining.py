@@ -83,10 +83,15 @@ def mined_precision_recall(
     counts = MiningCounts()
     for mined_boxes, true_boxes, labelled_boxes in zip(mined, truth, labelled):
         hidden = hidden_truth(true_boxes, labelled_boxes, iou_threshold)
-        on_lesion = box_iou(mined_boxes.to(hidden), hidden) >= iou_threshold
+        on_lesion = on_hidden(mined_boxes, hidden, iou_threshold)
         right, found = int(on_lesion.any(dim=1).sum()), int(on_lesion.any(dim=0).sum())
         counts += MiningCounts(len(mined_boxes), right, len(hidden), found)
     return counts
+
+
+def on_hidden(mined: Tensor, hidden: Tensor, iou_threshold: float = 0.5) -> Tensor:
+    """Tell of every mined box ``[N, 4]`` on which hidden lesions ``[H, 4]`` of the image it lies: bool ``[N, H]``."""
+    return box_iou(mined.to(hidden), hidden) >= iou_threshold
 
 
 def hidden_truth(truth: Tensor, labelled: Tensor, iou_threshold: float = 0.5) -> Tensor:

@@ -12,7 +12,7 @@ from ignite.engine import Engine
 from ignite.metrics import Metric
 from torch import Tensor
 
-from lesion_app.boxes.overlap import box_iobb, box_iou
+from lesion_app.boxes.overlap import box_iou, lie_in
 from lesion_app.data.lesion_types import LESION_TYPES
 from lesion_app.metrics.by_size import SIZE_EDGES_MM, long_side_mm
 from lesion_app.metrics.coco_ap import coco_ap
@@ -151,7 +151,7 @@ class TypedDetectionMetric(Metric):
         true, ignored = _table(item["boxes"]), _table(item.get("ignore", ()))
         boxes = _table(boxes)
         if len(ignored) and len(boxes):
-            hidden = (box_iobb(boxes, ignored) >= self.ignore_iobb).any(dim=1)
+            hidden = lie_in(boxes, ignored, self.ignore_iobb)
             if len(true):
                 hidden &= (box_iou(boxes, true) <= self.iou_threshold).all(dim=1)
             boxes, labels, scores = boxes[~hidden], labels[~hidden], scores[~hidden]

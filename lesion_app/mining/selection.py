@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from lesion_app.boxes.overlap import box_iobb
+from lesion_app.boxes.overlap import lie_in
 
 
 class Detections(TypedDict):
@@ -44,8 +44,8 @@ def select_mined(
     keep = scores >= score_threshold
     if len(ground_truth) and len(boxes):
         keep &= box_iou(boxes, ground_truth.to(boxes)).amax(dim=1) <= gt_nms_iou
-    if ignore is not None and len(ignore) and len(boxes):
-        keep &= box_iobb(boxes, ignore.to(boxes)).amax(dim=1) < ignore_iobb
+    if ignore is not None:
+        keep &= ~lie_in(boxes, ignore, ignore_iobb)
     return {"boxes": boxes[keep], "scores": scores[keep], "labels": predictions["labels"][keep]}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from lesion_app.boxes.overlap import box_iobb
+from lesion_app.boxes.overlap import lie_in
 
 
 def in_ignore_region(candidates: Tensor, regions: Tensor, iobb_threshold: float, iou_threshold: float) -> Tensor:
@@ -24,5 +24,4 @@ def in_ignore_region(candidates: Tensor, regions: Tensor, iobb_threshold: float,
     """
     if regions.numel() == 0 or candidates.numel() == 0:
         return candidates.new_zeros(candidates.shape[0]).bool()
-    covered = box_iobb(candidates, regions).amax(dim=1) >= iobb_threshold
-    return covered | (box_iou(candidates, regions).amax(dim=1) >= iou_threshold)
+    return lie_in(candidates, regions, iobb_threshold) | (box_iou(candidates, regions).amax(dim=1) >= iou_threshold)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 TAU = 0.9
@@ -108,13 +108,13 @@ def study_arms(scale: Mapping[str, Any]) -> dict[str, Arm]:
         table="ours",
     )
     # What hard negatives do by themselves, on both bounds: they come with slices of their own.
-    for labels, whose in (("partial", "partial labels, no mining"), ("complete", "complete labels, same slices")):
-        arms[f"{labels}-negatives"] = Arm(
-            f"{whose}, and hard negatives of this model",
-            labels=arms[labels].labels,
-            overrides={"mine": False, **negatives},
-            every_seed=True,
-            offline=(labels, "negative"),
+    for name in ("partial", "complete"):
+        bound = arms[name]
+        arms[f"{name}-negatives"] = replace(
+            bound,
+            title=f"{bound.title}, and hard negatives of this model",
+            overrides={**bound.overrides, **negatives},
+            offline=(name, "negative"),
             table="ours; control of P-",
         )
     arms["offline"] = Arm(

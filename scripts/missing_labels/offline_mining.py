@@ -19,7 +19,7 @@ def mined_once(datalist: Path) -> tuple[MiningCounts, int]:
     Returns:
         counts, and the number of labelled boxes.
     """
-    # Asked for as regions to ignore, mined boxes stand apart from labelled ones; the study has no others to ignore.
+    # Asked for as regions to ignore, mined boxes stand apart from labelled ones; labelled slices have no others.
     items = key_slice_items(json.loads(datalist.read_text())["training"], mined="ignore")
     mined, truth, labelled = (
         [torch.tensor(item[key], dtype=torch.float32).reshape(-1, 4) for item in items]

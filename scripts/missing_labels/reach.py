@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from lesion_app.boxes.overlap import box_iou
 from lesion_app.data.deeplesion import LABEL_TABLE, deeplesion_records
 from lesion_app.data.deeplesion_csv import read_deeplesion_csv
+from lesion_app.data.key_slices import key_slice_items
 from lesion_app.data.record import Record
 from lesion_app.data.truth import attach_truth, read_truth
-from lesion_app.metrics.mining import MiningCounts, hidden_truth
+from lesion_app.metrics.mining import MiningCounts, hidden_truth, on_hidden
 
 LOWEST = 0.2
 """Score from which finds are kept."""
@@ -61,30 +59,27 @@ class Finds:
 
 def read_finds(datalist: Path) -> Finds:
     """Finds on the labelled slices of a datalist's training part that ``mine`` wrote into."""
+    records = json.loads(datalist.read_text())["training"]
+    score_of = {
+        (record["id"], a["slice"], tuple(a["box"])): a["sightings"][-1]["score"]
+        for record in records
+        for a in record["annotations"]
+        if a["kind"] == "mined"
+    }
     scores, right, best, sides = [], [], [], []
-    for record in json.loads(datalist.read_text())["training"]:
-        on_slices: dict[int, list[dict[str, Any]]] = {}
-        for annotation in record["annotations"]:
-            on_slices.setdefault(annotation["slice"], []).append(annotation)
-        for number, here in on_slices.items():
-            labelled = [a["box"] for a in here if a["kind"] == "lesion"]
-            if not labelled:
-                continue
-            mined = [a for a in here if a["kind"] == "mined"]
-            truth = [t["box"] for t in record["truth"] if t["slice"] == number]
-            hidden = hidden_truth(_boxes(truth), _boxes(labelled))
-            on_lesion = box_iou(_boxes([a["box"] for a in mined]), hidden) >= 0.5
-            here_scores = torch.tensor([a["sightings"][-1]["score"] for a in mined]).reshape(-1)
-            scores.append(here_scores)
-            right.append(on_lesion.any(dim=1))
-            none = torch.zeros((1, len(hidden)))
-            best.append(torch.cat((on_lesion * here_scores[:, None], none)).amax(dim=0))
-            sides.append((hidden[:, 2:] - hidden[:, :2]).amax(dim=1) * record["spacing_mm"][0])
+    # As regions to ignore, mined boxes stand apart from labelled ones; labelled slices have no others.
+    for item in key_slice_items(records, mined="ignore"):
+        mined, truth, labelled = (
+            torch.tensor(item[key], dtype=torch.float32).reshape(-1, 4) for key in ("ignore", "truth_boxes", "boxes")
+        )
+        hidden = hidden_truth(truth, labelled)
+        on_lesion = on_hidden(mined, hidden)
+        here = torch.tensor([score_of[item["id"], item["slice"], tuple(box)] for box in item["ignore"]]).reshape(-1)
+        scores.append(here)
+        right.append(on_lesion.any(dim=1))
+        best.append(torch.cat((on_lesion * here[:, None], torch.zeros((1, len(hidden))))).amax(dim=0))
+        sides.append((hidden[:, 2:] - hidden[:, :2]).amax(dim=1) * item["spacing_mm"][0])
     return Finds(torch.cat(scores), torch.cat(right), torch.cat(best), torch.cat(sides))
-
-
-def _boxes(rows: Sequence[Sequence[float]]) -> Tensor:
-    return torch.tensor(rows, dtype=torch.float32).reshape(-1, 4)
 
 
 def unseen_records(root: Path) -> list[Record]:

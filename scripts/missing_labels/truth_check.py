@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lesion_app.boxes.overlap import box_iou
-from lesion_app.metrics.mining import hidden_truth
+from lesion_app.metrics.mining import hidden_truth, on_hidden
 from lesion_app.mining.checks import Predict
 from lesion_app.mining.selection import Detections
 
@@ -28,7 +27,7 @@ class OnlyRight:
         kept = []
         for item, found in zip(items, mined):
             hidden = hidden_truth(item["truth_boxes"], item["boxes"], self.iou_threshold)
-            right = (box_iou(found["boxes"].to(hidden), hidden) >= self.iou_threshold).any(dim=1)
+            right = on_hidden(found["boxes"], hidden, self.iou_threshold).any(dim=1)
             kept.append(
                 Detections(boxes=found["boxes"][right], scores=found["scores"][right], labels=found["labels"][right])
             )

@@ -18,10 +18,18 @@ def finds(tmp_path, scripts):
     from missing_labels.reach import read_finds
 
     def annotation(number: int, box: list[float], kind: str, *scores: float) -> dict:
-        return {"slice": number, "box": box, "kind": kind, "sightings": [{"model": "", "score": s} for s in scores]}
+        return {
+            "slice": number,
+            "box": box,
+            "label": 1,
+            "kind": kind,
+            "sightings": [{"model": "", "score": s} for s in scores],
+        }
 
     def read(*found: tuple):
         record = {
+            **dict.fromkeys(("image", "id", "series_id", "patient_id"), "a"),
+            "slices": [3, 4],
             "annotations": [
                 annotation(3, LABELLED, "lesion"),
                 *(annotation(number, box, "mined", *scores) for number, box, *scores in found),
