@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lesion_app.boxes.overlap import box_iobb, box_iou, box_overlap_3d, paired_overlap
+from lesion_app.boxes.overlap import box_iobb, box_iou, box_overlap_3d, lie_in, paired_overlap
 
 
 def random_boxes(n: int, dims: int, seed: int, integer: bool = False) -> torch.Tensor:
@@ -51,6 +51,15 @@ def test_worked_2d_example():
     torch.testing.assert_close(box_iou(boxes, regions), torch.tensor([[2 / 22, 0.0]]))
     torch.testing.assert_close(box_iobb(boxes, regions), torch.tensor([[2 / 8, 0.0]]))
     torch.testing.assert_close(box_iobb(regions, boxes), torch.tensor([[2 / 16], [0.0]]))
+
+
+def test_box_lies_in_a_region_from_the_share_asked_for_on():
+    boxes = torch.tensor([[0.0, 0.0, 4.0, 2.0], [0.0, 0.0, 0.0, 2.0]])  # the second has no area
+    regions = torch.tensor([[2.0, 1.0, 6.0, 5.0], [4, 0, 5, 2]], dtype=torch.float64)
+    assert lie_in(boxes, regions, 0.25).tolist() == [True, False]
+    assert lie_in(boxes, regions, 0.26).tolist() == [False, False]
+    assert lie_in(boxes, regions[:0], 0.25).tolist() == [False, False]
+    assert lie_in(boxes[:0], regions, 0.25).tolist() == []
 
 
 def test_lens_overlaps_equal_the_published_programs(real_data):

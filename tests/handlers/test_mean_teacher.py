@@ -183,6 +183,16 @@ def test_score_histogram_counts_all_detections_before_selection(scripted, traine
     assert engine.state.teacher_scores.tolist() == [1, 0, 0, 0, 0, 0, 0, 0, 0, 2]
 
 
+def test_lesion_in_a_region_to_ignore_is_not_hidden(item, said):
+    truth = torch.tensor([[10.0, 10.0, 20.0, 20.0], [30.0, 30.0, 40.0, 40.0], [50.0, 50.0, 60.0, 60.0]])
+    regions = torch.tensor(
+        [[30.0, 30.0, 40.0, 35.0], [50.0, 50.0, 60.0, 54.0]]
+    )  # half of one lesion, less of the other
+    looked_at = item([(10, 10, 20, 20)], truth_boxes=truth, ignore=regions)
+    figures = mining_figures([looked_at], [said((50, 50, 60, 60, 0.95))])
+    assert (figures["hidden_lesions"], figures["hidden_found"], figures["mined_right"]) == (1.0, 1.0, 1.0)
+
+
 def test_figures_count_mined_boxes_and_compare_them_with_the_truth(scripted, trainer, item, said):
     student = scripted()
     truth = torch.tensor([[10.0, 10.0, 20.0, 20.0], [30.0, 30.0, 40.0, 40.0], [50.0, 50.0, 60.0, 60.0]])
