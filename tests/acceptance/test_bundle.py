@@ -86,7 +86,7 @@ def test_card_names_only_configs_and_keys_that_exist() -> None:
         assert (CONFIGS / name).is_file(), name
     known = {*merged("train", "evaluate", "multi_gpu_train"), *merged("train", "mine"), *merged("inference")}
     options = {"config_file", "tracking", "standalone", "nproc_per_node", "weights", "config", "train-config", "zip"}
-    options |= {"meta_file", "filepath", "backend-store-uri", "logdir"}
+    options |= {"meta_file", "filepath", "backend-store-uri", "logdir", "complete-test"}
     for option in re.findall(r" --([a-z][\w-]+)", card):
         assert option in known | options, option
 
