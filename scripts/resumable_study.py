@@ -66,6 +66,31 @@ def remember_settings(out: Path, settings: Mapping[str, Any], what: str = "study
         raise InputError(f"{out} holds a {what} with {found}; name another --out")
 
 
+def refuse_unmet_needs(
+    todo: Sequence[tuple[str, int]],
+    needed: Callable[[tuple[str, int]], Sequence[tuple[str, int]]],
+    finished: Callable[[tuple[str, int]], bool],
+) -> None:
+    """Refuse to begin when an arm uses the model of another one that is neither there nor asked for.
+
+    Args:
+        todo: arms and seeds asked for.
+        needed: arms and seeds whose models a run uses.
+        finished: whether a run left all it is to leave.
+
+    Raises:
+        InputError: names the first such arm and what to add to ``--arms``.
+    """
+    for run in todo:
+        unmet = [need for need in needed(run) if need not in todo and not finished(need)]
+        if unmet and not finished(run):
+            names = " ".join(dict.fromkeys(name for name, _ in unmet))
+            raise InputError(
+                f"arm '{run[0]}' uses the model of {' and '.join(map(arm_and_seed, unmet))}, which is not trained yet;"
+                f" ask for it, too: --arms {names} {run[0]}"
+            )
+
+
 def run_processes(
     waiting: list[R],
     jobs: int,

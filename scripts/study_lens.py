@@ -22,7 +22,15 @@ from lens_study.collections import make_collections
 from lens_study.report import write_report
 from lens_study.run_arm import FIGURES, Places
 from lens_study.scales import SCALES
-from resumable_study import arm_and_seed, exit_status, remember_settings, run_processes, run_program, start_process
+from resumable_study import (
+    arm_and_seed,
+    exit_status,
+    refuse_unmet_needs,
+    remember_settings,
+    run_processes,
+    run_program,
+    start_process,
+)
 from rich.console import Console
 from study_arguments import study_parser
 
@@ -51,8 +59,9 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
     if unknown:
         raise InputError(f"there is no arm '{unknown[0]}'; the arms are {', '.join(ARMS)}")
     out: Path = options.out.absolute()
-    remember_settings(out, {"scale": options.scale})
     todo = planned(options.seeds, options.arms)
+    refuse_unmet_needs(todo, needed, lambda run: finished(out, run))
+    remember_settings(out, {"scale": options.scale})
     waiting = [run for run in todo if not finished(out, run)]
     with progress_bar(console, "arms") as bar:
         task = bar.add_task("", total=len(todo))

@@ -25,7 +25,15 @@ from typing import Any
 from missing_labels.arms import Arm, study_arms
 from missing_labels.report import write_report
 from missing_labels.scales import SCALES
-from resumable_study import arm_and_seed, exit_status, remember_settings, run_processes, run_program, start_process
+from resumable_study import (
+    arm_and_seed,
+    exit_status,
+    refuse_unmet_needs,
+    remember_settings,
+    run_processes,
+    run_program,
+    start_process,
+)
 from rich.console import Console
 from rich.progress import Progress
 from study_arguments import from_one, study_parser
@@ -76,8 +84,9 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
     settings = {"scale": options.scale, "patients": scale["patients"], "set": shared}
     if options.backgrounds:
         settings["backgrounds"] = [path.name for path in options.backgrounds]
-    remember_settings(out, settings)
     todo = planned(arms, options.seeds, options.arms, options.all_seeds)
+    refuse_unmet_needs(todo, lambda run: needed(run, arms), lambda run: finished(out, run))
+    remember_settings(out, settings)
     waiting = [run for run in todo if not finished(out, run)]
     with progress_bar(console, "iterations") as bar:
         total = total_iterations(scale, shared)
@@ -178,8 +187,13 @@ def total_iterations(scale: dict[str, Any], shared: dict[str, Any]) -> int:
 
 def ready(waiting: Sequence[Run], out: Path, arms: Mapping[str, Arm]) -> list[Run]:
     """Those that need no other arm's model, or whose model is there."""
-    needs = [arms[name].offline for name, _ in waiting]
-    return [run for run, need in zip(waiting, needs) if need is None or finished(out, (need[0], run[1]))]
+    return [run for run in waiting if all(finished(out, need) for need in needed(run, arms))]
+
+
+def needed(run: Run, arms: Mapping[str, Arm]) -> list[Run]:
+    """The arm whose model this one mines with before its training, if it does."""
+    first = arms[run[0]].offline
+    return [] if first is None else [(first[0], run[1])]
 
 
 def start(

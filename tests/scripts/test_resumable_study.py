@@ -64,6 +64,32 @@ def test_folder_that_cannot_be_made_is_told_in_one_sentence(main, tmp_path, stud
         assert said.endswith("name one that can be written to with --out")
 
 
+@pytest.mark.parametrize(
+    ("study", "arm", "told"),
+    [
+        (
+            "study_missing_labels",
+            "bank-negatives",
+            "arm 'bank-negatives' uses the model of ours, seed 4, which is not trained yet; ask for it, too:",
+        ),
+        ("study_lens", "mined", "which is not trained yet; ask for it, too: --arms "),
+    ],
+)
+def test_arm_whose_first_model_is_neither_there_nor_asked_for_is_refused(main, tmp_path, study, arm, told):
+    code, said = main(study, "--out", tmp_path / "study", "--seeds", "4", "--arms", arm)
+    assert code == 2
+    assert told in said
+    assert not (tmp_path / "study").exists()
+
+
+def test_model_that_is_there_or_asked_for_is_no_reason_to_refuse(scripts):
+    refuse = importlib.import_module("resumable_study").refuse_unmet_needs
+    needs = {"first": [], "second": [("first", 0)]}
+    refuse([("second", 0)], lambda run: needs[run[0]], lambda run: run == ("first", 0))
+    refuse([("second", 0), ("first", 0)], lambda run: needs[run[0]], lambda _: False)
+    refuse([("second", 0)], lambda run: needs[run[0]], lambda run: run == ("second", 0))
+
+
 def test_settings_that_cannot_be_read_are_told(main, tmp_path):
     (tmp_path / "settings.json").write_text("{")
     code, said = main("study_toy", "--out", tmp_path)
