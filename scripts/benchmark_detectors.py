@@ -134,7 +134,7 @@ def train_rows(
             [run for run in wanted if not runs.finished(run)],
             jobs,
             console,
-            ready=runs.ready,
+            needed=runs.needed,
             start=runs.start,
             finished=runs.finished,
             name=arm_and_seed,

@@ -91,12 +91,17 @@ def refuse_unmet_needs(
             )
 
 
+def ready(waiting: Sequence[R], needed: Callable[[R], Sequence[R]], finished: Callable[[R], bool]) -> list[R]:
+    """Those whose needs are met."""
+    return [run for run in waiting if all(map(finished, needed(run)))]
+
+
 def run_processes(
     waiting: list[R],
     jobs: int,
     console: Console,
     *,
-    ready: Callable[[Sequence[R]], Sequence[R]],
+    needed: Callable[[R], Sequence[R]],
     start: Callable[[R], subprocess.Popen[bytes]],
     finished: Callable[[R], bool],
     name: Callable[[R], str],
@@ -108,7 +113,7 @@ def run_processes(
 
     Args:
         waiting: runs to do, in order; those started are taken out, what stays waits for a run that failed.
-        ready: those of the waiting ones that can start.
+        needed: runs that one waits for, since it uses their models.
         start: starts a run.
         finished: whether a run left all it is to leave.
         name, log: what a run is called, and its log file.
@@ -118,7 +123,7 @@ def run_processes(
     running: list[tuple[R, subprocess.Popen[bytes]]] = []
     try:
         while waiting or running:
-            for run in list(ready(waiting))[: max(jobs - len(running), 0)]:
+            for run in ready(waiting, needed, finished)[: max(jobs - len(running), 0)]:
                 waiting.remove(run)
                 running.append((run, start(run)))
                 console.print(f"{time.strftime('%H:%M:%S')} started {name(run)}", highlight=False)

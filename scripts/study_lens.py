@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from lens_study.arms import ARMS
@@ -78,7 +77,7 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
             waiting,
             options.jobs,
             console,
-            ready=lambda runs: ready(runs, out),
+            needed=needed,
             start=begin,
             finished=lambda run: finished(out, run),
             name=arm_and_seed,
@@ -101,11 +100,6 @@ def needed(run: Run) -> list[Run]:
     """Arms whose models this one uses."""
     arm = ARMS[run[0]]
     return [(name, run[1]) for name in (*arm.needs, *(("multi",) if arm.mined else ()))]
-
-
-def ready(waiting: Sequence[Run], out: Path) -> list[Run]:
-    """Those whose needs are met."""
-    return [run for run in waiting if all(finished(out, need) for need in needed(run))]
 
 
 def finished(out: Path, run: Run) -> bool:

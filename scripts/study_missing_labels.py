@@ -17,7 +17,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -105,7 +105,7 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
             waiting,
             options.jobs,
             console,
-            ready=lambda runs: ready(runs, out, arms),
+            needed=lambda run: needed(run, arms),
             start=begin,
             finished=lambda run: finished(out, run),
             name=arm_and_seed,
@@ -183,11 +183,6 @@ def total_iterations(scale: dict[str, Any], shared: dict[str, Any]) -> int:
         merged.update(json.loads(Path(path).read_text()))
     merged.update(shared)
     return int(merged["epochs"]) * int(merged["epoch_length"])
-
-
-def ready(waiting: Sequence[Run], out: Path, arms: Mapping[str, Arm]) -> list[Run]:
-    """Those that need no other arm's model, or whose model is there."""
-    return [run for run in waiting if all(finished(out, need) for need in needed(run, arms))]
 
 
 def needed(run: Run, arms: Mapping[str, Arm]) -> list[Run]:

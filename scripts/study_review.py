@@ -18,7 +18,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +92,7 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
             waiting,
             options.jobs,
             console,
-            ready=lambda runs: ready(runs, out, scale),
+            needed=needed,
             start=begin,
             finished=lambda run: finished(out, run, scale),
             name=arm_and_seed,
@@ -135,9 +134,9 @@ def finished(out: Path, run: Run, scale: dict[str, Any]) -> bool:
     return last_result(out, run, scale).is_file()
 
 
-def ready(waiting: Sequence[Run], out: Path, scale: dict[str, Any]) -> list[Run]:
-    """The runs that can start: first models, and arms whose first model is there."""
-    return [run for run in waiting if run[0] == START or finished(out, (START, run[1]), scale)]
+def needed(run: Run) -> list[Run]:
+    """The first model, which all other arms begin with."""
+    return [] if run[0] == START else [(START, run[1])]
 
 
 def start(out: Path, run: Run, scale: dict[str, Any], shared: dict[str, Any], threads: int) -> subprocess.Popen[bytes]:

@@ -79,7 +79,7 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
             grouped(unfinished(todo)),
             options.jobs,
             console,
-            ready=lambda waiting: waiting,
+            needed=lambda _: (),
             start=begin,
             finished=lambda runs: not unfinished(runs),
             name=lambda runs: told(unfinished(runs) or runs),

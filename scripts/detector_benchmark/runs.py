@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,10 +61,9 @@ class Runs:
             return (folder / "models" / "last.pt").is_file()
         return all((folder / split / "evaluation.json").is_file() for split in ("test", "training"))
 
-    def ready(self, waiting: Sequence[Run]) -> list[Run]:
-        """The runs that can start: a pretrained one waits for the stand-in it starts from."""
-        there = self.finished((PRETRAINING, 0))
-        return [run for run in waiting if there or not self.needs_stand_in(run)]
+    def needed(self, run: Run) -> list[Run]:
+        """A pretrained run waits for the stand-in it starts from."""
+        return [(PRETRAINING, 0)] if self.needs_stand_in(run) else []
 
     def needs_stand_in(self, run: Run) -> bool:
         """Whether a run starts from the weights of `PRETRAINING`."""

@@ -73,12 +73,13 @@ def test_labels_of_types_are_taken_out_of_the_training_split_only(datalists, tmp
 def test_arms_can_start_only_when_what_they_need_is_there(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(REPOSITORY / "scripts"))
     import study_lens
+    from resumable_study import ready
 
     runs = study_lens.planned([0, 1], None)
     assert runs[:4] == [("single", 0), ("multi", 0), ("mined", 0), ("online", 0)]
     assert ("cross-slice", 0) in runs
     assert ("cross-slice", 1) not in runs
-    able = study_lens.ready(runs, tmp_path)
+    able = ready(runs, study_lens.needed, lambda run: study_lens.finished(tmp_path, run))
     assert ("multi", 0) in able
     assert ("mined", 0) not in able
     assert ("only-nih-ln", 0) not in able
