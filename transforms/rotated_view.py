@@ -158,7 +158,7 @@ class RandRotatedViewd(MapTransform, RandomizableTransform):
         min_visible: float = 0.5,
         view_key: str = "view",
         box_keys: Sequence[str] = BOX_KEYS,
-        label_keys: Sequence[str] = ("labels", "weights"),
+        label_keys: Sequence[str] = ("labels",),
         allow_missing_keys: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)

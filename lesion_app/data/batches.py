@@ -38,9 +38,8 @@ def student_target(item: dict[str, Any], min_side_px: float = 1.0) -> dict[str, 
         target[key] = clip_boxes_to_image(target[key], tuple(slab.shape[-2:]))
     sides = target["boxes"][:, 2:] - target["boxes"][:, :2]
     keep = (sides >= min_side_px).all(dim=1)
-    for key in ("boxes", "labels", "weights"):
-        if key in target:
-            target[key] = target[key][keep]
+    for key in ("boxes", "labels"):
+        target[key] = target[key][keep]
     return target
 
 

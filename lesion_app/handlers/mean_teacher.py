@@ -26,7 +26,6 @@ from lesion_app.mining.calibrated_threshold import CalibratedThreshold
 from lesion_app.mining.checks import MiningCheck
 from lesion_app.mining.merging import POLICIES, Policy, merge_with_ground_truth
 from lesion_app.mining.selection import Detections, score_histogram, select_mined
-from lesion_app.mining.size_thresholds import SizeThresholds
 from lesion_app.mining.threshold_calibration import ThresholdCalibration
 
 
@@ -41,7 +40,7 @@ class MeanTeacher:
 
     Args:
         student, teacher: networks of one structure; the teacher is never trained.
-        score_threshold: tau, or thresholds by size, or one that is calibrated.
+        score_threshold: tau, or one that is calibrated (by size, if wanted).
         gt_nms_iou: a detection that overlaps a label by more is that label.
         ema_decay: momentum of the average.
         policy: ``add`` or ``ignore``.
@@ -52,7 +51,6 @@ class MeanTeacher:
         ignore_threshold: detections from this score on that are not mined become ignore regions, so that the student
             is not taught that they are background; None = the paper, which has no such band.
         checks: further checks of the mined boxes, in this order.
-        soft_weight: weigh mined positives by the teacher's score.
         calibration: sets ``score_threshold`` anew every so often.
         amp: the teacher looks in bfloat16 (autocast), as the student does under the trainer's ``amp``.
         prepare: makes a faster copy of the teacher to look with, anew after every change of its weights
@@ -66,7 +64,7 @@ class MeanTeacher:
         self,
         student: nn.Module,
         teacher: nn.Module,
-        score_threshold: float | SizeThresholds | CalibratedThreshold = 0.9,
+        score_threshold: float | CalibratedThreshold = 0.9,
         gt_nms_iou: float = 0.7,
         ema_decay: float = 0.999,
         policy: Policy = "add",
@@ -76,7 +74,6 @@ class MeanTeacher:
         buffers: BufferRule = "average",
         ignore_threshold: float | None = None,
         checks: Sequence[MiningCheck] = (),
-        soft_weight: bool = False,
         calibration: ThresholdCalibration | None = None,
         amp: bool = False,
         prepare: Callable[[nn.Module], nn.Module] | None = None,
@@ -101,7 +98,6 @@ class MeanTeacher:
         self.buffers = buffers
         self.ignore_threshold = ignore_threshold
         self.checks = tuple(checks)
-        self.soft_weight = soft_weight
         self.calibration = calibration
         self.amp = amp
         self.prepare = prepare
@@ -133,7 +129,7 @@ class MeanTeacher:
         for check in self.checks:
             mined = check.confirm(items, mined, lambda slabs: self.predict_teacher(slabs, state.device))
         for item, prediction, found in zip(items, predictions, mined):
-            target = merge_with_ground_truth(item_target(item), found, self.policy, self.soft_weight)
+            target = merge_with_ground_truth(item_target(item), found, self.policy)
             if self.ignore_threshold is not None:
                 doubtful = self.select(item, prediction, self.ignore_threshold, besides=found["boxes"])
                 target = merge_with_ground_truth(target, doubtful, "ignore")

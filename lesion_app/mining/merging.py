@@ -13,17 +13,13 @@ Policy = Literal["add", "ignore"]
 POLICIES: tuple[Policy, ...] = ("add", "ignore")
 
 
-def merge_with_ground_truth(
-    target: dict[str, Tensor], mined: Detections, policy: Policy, soft_weight: bool = False
-) -> dict[str, Tensor]:
+def merge_with_ground_truth(target: dict[str, Tensor], mined: Detections, policy: Policy) -> dict[str, Tensor]:
     """Join the labels of one image with its mined lesions (Bai & Xia, equation 5 and Table III).
 
     Args:
         target: ``{boxes [G, 4], labels [G], ignore [M, 4] (optional)}``; not changed.
         mined: lesions of :func:`select_mined` in the same view.
         policy: ``add`` makes them positives; ``ignore`` makes them ignore regions.
-        soft_weight: with ``add``, give the new target ``weights``: 1 for a label, the teacher's score for a mined
-            lesion (the thought of Soft Teacher, Xu et al., ICCV 2021, section 3.2, there for background boxes).
 
     Returns:
         a new target; it holds ``ignore`` when the old one did or the policy adds to it.
@@ -38,8 +34,6 @@ def merge_with_ground_truth(
     if policy == "add":
         merged["boxes"] = torch.cat((target["boxes"], boxes))
         merged["labels"] = torch.cat((target["labels"], mined["labels"].to(target["labels"])))
-        if soft_weight:
-            merged["weights"] = torch.cat((torch.ones(len(target["boxes"])).to(boxes), mined["scores"].to(boxes)))
     elif len(boxes):
         known = target.get("ignore", boxes.new_zeros((0, 4)))
         merged["ignore"] = torch.cat((known, boxes))

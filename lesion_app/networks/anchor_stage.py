@@ -90,7 +90,7 @@ class AnchorStage(nn.Module):
         targets: Sequence[dict[str, Tensor]],
         sizes: Sequence[tuple[int, ...]],
     ) -> tuple[Tensor, Tensor]:
-        """Class and box loss, means over the images. ``weights`` of a target scale what its boxes' anchors count for.
+        """Class and box loss, means over the images.
 
         Args:
             logits, offsets, anchors: of ``forward``.
@@ -104,12 +104,11 @@ class AnchorStage(nn.Module):
             background = (labels == 0).nonzero()[:, 0]
             scores = logit.detach()[background].softmax(dim=1)[:, 1:].amax(dim=1)
             negative = background[stochastic_hard_mining(scores, max(1, len(positive)), self.pool_factor)]
-            weights = positive_weights(target, rows[positive])
-            found = F.cross_entropy(logit[positive], labels[positive], reduction="none") * weights
+            found = F.cross_entropy(logit[positive], labels[positive], reduction="none")
             missed = F.cross_entropy(logit[negative], labels[negative], reduction="none")
             class_losses.append((_mean(found) + _mean(missed)) / 2)
             wanted = encode_boxes(target["boxes"].to(anchors)[rows[positive]], anchors[positive], self.box_std)
-            moved = F.smooth_l1_loss(offset[positive], wanted, reduction="none").mean(dim=1) * weights
+            moved = F.smooth_l1_loss(offset[positive], wanted, reduction="none").mean(dim=1)
             box_losses.append(_mean(moved))
         return torch.stack(class_losses).mean(), torch.stack(box_losses).mean()
 
@@ -151,14 +150,6 @@ def chosen_boxes(
     boxes, scores, labels = torch.cat([low, high], dim=1)[inside], scores[inside], labels[inside]
     kept = class_wise_nms(boxes, scores, labels, nms_iou, max_boxes)
     return {"boxes": boxes[kept], "scores": scores[kept], "labels": labels[kept]}
-
-
-def positive_weights(target: dict[str, Tensor], rows: Tensor) -> Tensor:
-    """What the boxes ``rows`` ``[P]`` of a target count for: its ``weights``, 1 without."""
-    weights = target.get("weights")
-    if weights is None or not len(weights):
-        return torch.ones(len(rows), device=rows.device)
-    return weights.to(rows.device, torch.float32)[rows]
 
 
 def _mean(values: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ class ExpertRoIHeads(IgnoringRoIHeads):
         owners: Sequence[int],
     ) -> dict[str, Tensor]:
         """Losses ``loss_classifier`` and ``loss_box_reg``; ``owners`` names each image's data set (from 0)."""
-        proposals, labels, wanted, weights = self._sample(proposals, targets)
+        proposals, labels, wanted = self._sample(proposals, targets)
         hidden = self.box_head(self._pool(features, proposals, sizes))
         counts = torch.tensor([len(p) for p in proposals], device=hidden.device)
         owner = torch.tensor(owners, device=hidden.device).repeat_interleave(counts)
@@ -60,7 +60,7 @@ class ExpertRoIHeads(IgnoringRoIHeads):
             parts = [self.box_predictor[expert](hidden[owner == expert]) for expert in present]
             back = rows.argsort()
             logits, deltas = (torch.cat(of_all)[back] for of_all in zip(*parts))
-        return self._losses(logits, deltas, labels, wanted, weights)
+        return self._losses(logits, deltas, labels, wanted)
 
     def ask_experts(
         self,

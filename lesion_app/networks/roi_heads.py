@@ -46,9 +46,9 @@ class IgnoringRoIHeads(RoIHeads):
         if self.training:
             if targets is None:
                 raise ValueError("training needs targets")
-            proposals, labels, wanted, weights = self._sample(proposals, targets)
+            proposals, labels, wanted = self._sample(proposals, targets)
             logits, deltas = self._predict(features, proposals, image_shapes)
-            return [], self._losses(logits, deltas, labels, wanted, weights)
+            return [], self._losses(logits, deltas, labels, wanted)
         logits, deltas = self._predict(features, proposals, image_shapes)
         results = zip(*self.postprocess_detections(logits, deltas, proposals, image_shapes))
         return [{"boxes": b, "scores": s, "labels": c} for b, s, c in results], {}
@@ -71,9 +71,7 @@ class IgnoringRoIHeads(RoIHeads):
         rows = roi_align_rows(feature_map, proposals, pool.output_size[0], scale, pool.sampling_ratio)
         return rows.transpose(1, 2).unflatten(2, tuple(pool.output_size))
 
-    def _sample(
-        self, proposals: list[Tensor], targets: list[dict[str, Tensor]]
-    ) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
+    def _sample(self, proposals: list[Tensor], targets: list[dict[str, Tensor]]) -> tuple[list[Tensor], Tensor, Tensor]:
         dtype = proposals[0].dtype
         boxes = [t["boxes"].to(dtype) for t in targets]
         negatives = [t["negatives"].to(dtype) if "negatives" in t else t["boxes"].new_zeros((0, 4)) for t in targets]
@@ -92,24 +90,14 @@ class IgnoringRoIHeads(RoIHeads):
         # A background proposal's regression target is never used; encoding its own box keeps it finite.
         kept = [label[s] for label, s in zip(labels, sampled)]
         truth = [torch.where((c > 0)[:, None], b, p) for c, b, p in zip(kept, truth, proposals)]
-        weights = [
-            torch.where(c > 0, t["weights"].to(dtype)[m[s]], 1.0)
-            if "weights" in t and len(t["weights"])
-            else torch.ones_like(c, dtype=dtype)
-            for t, m, s, c in zip(targets, matched, sampled, kept)
-        ]
-        encoded = torch.cat(list(self.box_coder.encode(truth, proposals)))
-        return proposals, torch.cat(kept), encoded, torch.cat(weights)
+        return proposals, torch.cat(kept), torch.cat(list(self.box_coder.encode(truth, proposals)))
 
-    def _losses(
-        self, logits: Tensor, deltas: Tensor, labels: Tensor, wanted: Tensor, weights: Tensor
-    ) -> dict[str, Tensor]:
+    def _losses(self, logits: Tensor, deltas: Tensor, labels: Tensor, wanted: Tensor) -> dict[str, Tensor]:
         count = max(labels.numel(), 1)
         positive = torch.where(labels > 0)[0]
         deltas = deltas.unflatten(1, (-1, 4))
         box_loss = F.smooth_l1_loss(
-            deltas[positive, labels[positive]], wanted[positive], beta=self.smooth_l1_beta, reduction="none"
+            deltas[positive, labels[positive]], wanted[positive], beta=self.smooth_l1_beta, reduction="sum"
         )
-        box_loss = (box_loss.sum(dim=1) * weights[positive]).sum()
-        class_loss = (F.cross_entropy(logits, labels, reduction="none") * weights).sum()
+        class_loss = F.cross_entropy(logits, labels, reduction="sum")
         return {"loss_classifier": class_loss / count, "loss_box_reg": box_loss / count}

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection.faster_rcnn import TwoMLPHead
 
-from lesion_app.networks.anchor_stage import chosen_boxes, positive_weights
+from lesion_app.networks.anchor_stage import chosen_boxes
 from lesion_app.networks.box_coding_nd import decode_boxes, encode_boxes
 from lesion_app.networks.detection_targets import has_mask
 from lesion_app.networks.mask_head_nd import MaskHeadND, masks_in_boxes, masks_in_image
@@ -110,18 +110,12 @@ class RoIStageND(nn.Module):
         rois, labels, rows = self._sample(maps, proposals, targets)
         logits, offsets = self._predict(maps, rois)
         joined = torch.cat(labels)
-        weights = torch.cat(
-            [
-                torch.where(label > 0, positive_weights(target, row) if len(target["boxes"]) else 1.0, 1.0)
-                for label, row, target in zip(labels, rows, targets)
-            ]
-        )
-        class_loss = (F.cross_entropy(logits, joined, reduction="none") * weights).sum() / max(len(joined), 1)
+        class_loss = F.cross_entropy(logits, joined, reduction="sum") / max(len(joined), 1)
         positive = (joined > 0).nonzero()[:, 0]
         wanted = torch.cat([t["boxes"].to(r)[row[c > 0]] for t, r, row, c in zip(targets, rois, rows, labels)])
         encoded = encode_boxes(wanted, torch.cat(rois)[positive], self.box_std)
         moved = offsets[positive, joined[positive] - 1]
-        box_loss = F.smooth_l1_loss(moved, encoded, reduction="none").mean(dim=1) * weights[positive]
+        box_loss = F.smooth_l1_loss(moved, encoded, reduction="none").mean(dim=1)
         losses = {"loss_classifier": class_loss, "loss_box_reg": box_loss.sum() / max(len(positive), 1)}
         if self.mask_head is not None:
             losses["loss_mask"] = self._mask_loss(maps, rois, labels, rows, targets)

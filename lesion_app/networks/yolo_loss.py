@@ -64,8 +64,7 @@ class YOLOLoss(nn.Module):
 
         Args:
             predictions: of the heads.
-            targets: for each image ``boxes [N, 4]`` px, ``labels [N]`` from 1, and optionally ``ignore [M, 4]`` and
-                ``weights [N]``, what each box counts for (1 without).
+            targets: for each image ``boxes [N, 4]`` px, ``labels [N]`` from 1, and optionally ``ignore [M, 4]``.
             sizes: (H, W) px of the images before padding.
         """
         each = [self._image(predictions, i, target, size) for i, (target, size) in enumerate(zip(targets, sizes))]
@@ -82,20 +81,18 @@ class YOLOLoss(nn.Module):
         boxes, objectness = predictions.boxes[index], predictions.objectness[index]
         truth = target["boxes"].to(boxes)
         number, place = self.assign(truth, predictions.grids, size)
-        weight = target["weights"].to(boxes) if "weights" in target else torch.ones_like(truth[:, 0])
         box_loss = complete_box_iou_loss(boxes[place], truth[number])
-        # Where several truths share a place, it counts as the heaviest and belongs to all of their classes.
-        there = torch.zeros_like(objectness).scatter_reduce(0, place, weight[number], "amax")
         wanted = torch.zeros_like(objectness).index_fill(0, place, 1.0)
         counts = ~self.ignored(predictions, index, truth, target.get("ignore"), size)
         object_loss = F.binary_cross_entropy_with_logits(objectness, wanted, reduction="none")
-        object_loss = torch.where(wanted > 0, there, counts.to(there)) * object_loss
+        object_loss = ((wanted > 0) | counts).to(object_loss) * object_loss
+        # Where several truths share a place, it belongs to all of their classes.
         unique, row = place.unique(return_inverse=True)
         logits = predictions.classes[index][unique]
         one_hot = torch.zeros_like(logits)
         one_hot[row, target["labels"][number] - 1] = 1.0
-        class_loss = F.binary_cross_entropy_with_logits(logits, one_hot, reduction="none").sum(dim=1) * there[unique]
-        return (box_loss * weight[number]).sum(), object_loss.sum(), class_loss.sum()
+        class_loss = F.binary_cross_entropy_with_logits(logits, one_hot, reduction="sum")
+        return box_loss.sum(), object_loss.sum(), class_loss
 
     def assign(self, truth: Tensor, grids: Sequence[tuple[int, int]], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Which truths teach which places.

@@ -36,8 +36,7 @@ def study_arms(scale: Mapping[str, Any]) -> dict[str, Arm]:
     """The arms of the study by name, in the order they are run.
 
     Args:
-        scale: ``sizes_px`` (the two sides, px of the teacher's view, that part small, middle and large lesions),
-            ``warmup`` and ``decay_at`` (iterations) of the scale.
+        scale: ``warmup`` and ``decay_at`` (iterations) of the scale.
     """
     mine = {"mine": True}
     negatives = {"train_slices": "negative"}
@@ -158,23 +157,6 @@ def study_arms(scale: Mapping[str, Any]) -> dict[str, Arm]:
         every_seed=True,
         offline=("ours", "negative"),
         table=laine,
-    )
-    arms["sizes"] = Arm(
-        "mining, tau 0.80 / 0.85 / 0.90 by size, add",
-        overrides={
-            **mine,
-            "score_threshold": {
-                "_target_": "lesion_app.mining.size_thresholds.SizeThresholds",
-                "edges_px": scale["sizes_px"],
-                "scores": [0.80, 0.85, TAU],
-            },
-        },
-        table="ours; after FlexMatch, Zhang et al. 2021",
-    )
-    arms["soft"] = Arm(
-        "mining, tau 0.80, add; weighted by the score",
-        overrides={**mine, "score_threshold": 0.80, "soft_weight": True},
-        table="ours; after Soft Teacher, Xu et al. 2021",
     )
     # No method, since no user has the truth: these tell what the wrong boxes cost.
     only_right = {**mine, "mining_checks": [{"_target_": "missing_labels.truth_check.OnlyRight"}]}

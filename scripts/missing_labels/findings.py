@@ -44,7 +44,6 @@ COMPARISONS = (
     Comparison("mining helps where 50 % are missing", "missing-0.5-partial", "missing-0.5-ours"),
     Comparison("mining helps where 70 % are missing", "missing-0.7-partial", "missing-0.7-ours"),
     Comparison("found in 2 of 3 visits is better than one look (tau 0.85)", "tau-0.85", "bank"),
-    Comparison("weights by score are better than none (tau 0.80)", "tau-0.80", "soft"),
     Comparison("found in 2 of 3 visits at 0.85 is better than 0.90", "ours", "bank"),
     Comparison("found in 2 of 3 visits is better than one look (tau 0.90)", "ours", "bank-0.90"),
     Comparison("hard negatives raise that of boxes found in 2 of 3 visits further", "bank-0.90", "bank-negatives"),
@@ -52,8 +51,6 @@ COMPARISONS = (
     Comparison("mining raises the AP where there are hard negatives", "partial-negatives", "hard-negatives"),
     Comparison("mining what was found in 2 of 3 visits does, too", "partial-negatives", "bank-negatives"),
     Comparison("hard negatives allow a lower tau (0.70)", "hard-negatives", "hard-negatives-0.70"),
-    Comparison("lower tau for smaller lesions is better than 0.90", "ours", "sizes"),
-    Comparison("tau 0.80 weighted by score is better than 0.90", "ours", "soft"),
 )
 
 

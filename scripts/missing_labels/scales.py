@@ -10,7 +10,6 @@ from typing import Any
 _SMALL: dict[str, Any] = {
     "configs": ["train", "demo", "study_cpu"],
     "missing_rate": None,
-    "sizes_px": [12, 24],
     "warmup": 100,
     "complete_share": 0.3,
 }
@@ -46,7 +45,6 @@ SCALES: dict[str, dict[str, Any]] = {
         "patients": 1600,
         "missing_rate": None,
         "phantom": {"split": (0.8, 0.05, 0.15), "lesions_per_volume": (2, 7)},
-        "sizes_px": [12, 38],
         "warmup": 500,
         "decay_at": 8000,
         "complete_share": 0.06,

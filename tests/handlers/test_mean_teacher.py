@@ -7,7 +7,7 @@ from monai.engines.utils import IterationEvents
 from torch.testing import assert_close
 
 from lesion_app.handlers.mean_teacher import MeanTeacher, mining_figures
-from lesion_app.mining.size_thresholds import SizeThresholds
+from lesion_app.mining.calibrated_threshold import CalibratedThreshold
 from lesion_app.networks.inference_detector import InferenceDetector, inference_detector
 from transforms.view import View
 
@@ -252,15 +252,12 @@ def test_find_on_a_known_negative_is_not_mined(scripted, trainer, item, said):
     assert target["negatives"].tolist() == [[28, 28, 42, 42]]
 
 
-def test_thresholds_by_size_are_asked_for_each_box(scripted, trainer, item, said):
+def test_calibrated_threshold_is_asked_for_each_box(scripted, trainer, item, said):
+    by_size = CalibratedThreshold(edges_px=[10])
+    by_size.values = torch.tensor([0.5, 0.9])
     words = [said((30, 30, 36, 36, 0.6), (40, 40, 60, 60, 0.6))]
-    target = target_seen(scripted, trainer, [item([])], words, score_threshold=SizeThresholds([10], [0.5, 0.9]))
+    target = target_seen(scripted, trainer, [item([])], words, score_threshold=by_size)
     assert target["boxes"].tolist() == [[30, 30, 36, 36]]
-
-
-def test_soft_weights_reach_the_student(scripted, trainer, item, said):
-    target = target_seen(scripted, trainer, [item()], [said((30, 30, 40, 40, 0.95))], soft_weight=True)
-    assert_close(target["weights"], torch.tensor([1.0, 0.95]))
 
 
 def test_prepared_copy_looks_and_is_made_anew_only_when_the_teacher_has_changed(make_tiny_detector, trainer, item):

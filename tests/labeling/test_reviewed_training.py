@@ -58,7 +58,7 @@ def test_rejected_find_is_always_trained_as_background(reviewed, make_tiny_detec
     assert (items[0]["boxes"], items[0]["negatives"]) == ([], [list(FIND)])
     detector = make_tiny_detector(box_samples_per_image=4)
     targets = [{key: item_of(items)[key] for key in ("boxes", "labels", "ignore", "negatives")}]
-    proposals, labels, _, _ = detector.roi_heads._sample([torch.tensor([[40.0, 40, 60, 60]])], targets)
+    proposals, labels, _ = detector.roi_heads._sample([torch.tensor([[40.0, 40, 60, 60]])], targets)
     assert proposals[0].tolist()[-1] == list(FIND)
     assert labels.tolist() == [0, 0]
     losses, _ = gradient(make_tiny_detector(), items)
@@ -75,7 +75,7 @@ def test_find_that_nobody_decided_gives_no_gradient(reviewed, make_tiny_detector
     detector = make_tiny_detector(box_samples_per_image=8)
     targets = [{key: item_of([item])[key] for key in ("boxes", "labels", "ignore")}]
     inside, outside = [9.0, 9.0, 23.0, 25.0], [40.0, 40.0, 60.0, 60.0]
-    proposals, labels, _, _ = detector.roi_heads._sample([torch.tensor([inside, outside])], targets)
+    proposals, labels, _ = detector.roi_heads._sample([torch.tensor([inside, outside])], targets)
     assert proposals[0].tolist() == [outside]
     assert labels.tolist() == [0]
 

@@ -55,14 +55,3 @@ def test_nothing_mined_changes_nothing_and_the_input_is_never_touched(policy: st
 def test_unknown_policy_is_refused() -> None:
     with pytest.raises(ValueError, match="'forget'"):
         merge_with_ground_truth(labels(), mined([]), "forget")  # type: ignore[arg-type]
-
-
-def test_soft_weights_are_one_for_labels_and_the_score_for_mined_boxes() -> None:
-    target = {"boxes": torch.zeros(2, 4), "labels": torch.ones(2, dtype=torch.int64)}
-    mined: Detections = {
-        "boxes": torch.ones(1, 4),
-        "scores": torch.tensor([0.75]),
-        "labels": torch.ones(1, dtype=torch.int64),
-    }
-    assert merge_with_ground_truth(target, mined, "add", soft_weight=True)["weights"].tolist() == [1, 1, 0.75]
-    assert "weights" not in merge_with_ground_truth(target, mined, "add")

@@ -39,6 +39,16 @@ def test_score_equal_to_tau_is_kept_and_iou_equal_to_the_threshold_too() -> None
     assert len(found["boxes"]) == 1
 
 
+def test_each_detection_may_have_a_threshold_of_its_own() -> None:
+    found = select_mined(
+        detections([[0, 0, 5, 5], [50, 50, 90, 90]], [0.6, 0.6]),
+        torch.zeros(0, 4),
+        torch.tensor([0.5, 0.9]),
+        gt_nms_iou=0.7,
+    )
+    assert found["boxes"].tolist() == [[0, 0, 5, 5]]
+
+
 def test_box_in_an_ignore_region_is_not_mined() -> None:
     found = select_mined(
         detections([[0, 0, 10, 10], [8, 0, 18, 10]], [0.99, 0.99]),

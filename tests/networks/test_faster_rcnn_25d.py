@@ -136,51 +136,32 @@ def test_targets_that_would_train_on_nonsense_are_refused(tiny_detector: FasterR
         tiny_detector([slab()], targets)
 
 
-def sampled_by_the_box_head(detector: FasterRCNN25D, found: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """Proposals, labels and weights of the second stage when the first proposes one corner of a slab."""
+def sampled_by_the_box_head(detector: FasterRCNN25D, found: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Proposals and labels of the second stage when the first proposes one corner of a slab."""
     detector.train()
-    proposals, labels, _, weights = detector.roi_heads._sample([torch.tensor([[0.0, 0, 9, 9]])], [found])
-    return proposals[0], labels, weights
+    proposals, labels, _ = detector.roi_heads._sample([torch.tensor([[0.0, 0, 9, 9]])], [found])
+    return proposals[0], labels
 
 
 def test_known_negative_is_always_sampled_as_background(tiny_detector: FasterRCNN25D) -> None:
     negative = [40.0, 40, 56, 56]
     tiny_detector.roi_heads.fg_bg_sampler.batch_size_per_image = 1
     found = {**target([[4, 4, 20, 20]]), "negatives": torch.tensor([negative])}
-    proposals, labels, _ = sampled_by_the_box_head(tiny_detector, found)
+    proposals, labels = sampled_by_the_box_head(tiny_detector, found)
     assert negative in proposals.tolist()
     assert labels[proposals.tolist().index(negative)] == 0
 
 
 def test_known_negative_that_is_a_label_stays_a_lesion(tiny_detector: FasterRCNN25D) -> None:
     found = {**target([[4, 4, 20, 20]]), "negatives": torch.tensor([[4.0, 4, 20, 20]])}
-    proposals, labels, _ = sampled_by_the_box_head(tiny_detector, found)
+    proposals, labels = sampled_by_the_box_head(tiny_detector, found)
     assert set(labels[(proposals == torch.tensor([4.0, 4, 20, 20])).all(dim=1)].tolist()) == {1}
 
 
-def test_weight_of_a_label_scales_its_losses_and_no_others(tiny_detector: FasterRCNN25D) -> None:
-    boxes = [[4.0, 4, 20, 20], [40, 40, 56, 56]]
-    weighted = {**target(boxes), "weights": torch.tensor([1.0, 0.25])}
-    proposals, labels, weights = sampled_by_the_box_head(tiny_detector, weighted)
-    by_box = {tuple(p): w for p, w in zip(proposals.tolist(), weights.tolist())}
-    assert by_box[(4.0, 4.0, 20.0, 20.0)] == 1.0
-    assert by_box[(40.0, 40.0, 56.0, 56.0)] == 0.25
-    assert set(weights[labels == 0].tolist()) <= {1.0}
-
-    heads = tiny_detector.roi_heads
-    logits, deltas = torch.zeros(2, 2), torch.ones(2, 8)
-    one, half = (
-        heads._losses(logits, deltas, torch.tensor([1, 0]), torch.zeros(2, 4), torch.tensor([w, 1.0]))
-        for w in (1.0, 0.5)
-    )
-    assert half["loss_box_reg"] == one["loss_box_reg"] / 2
-    assert torch.isclose(half["loss_classifier"], one["loss_classifier"] * 0.75)
-
-
-def test_equal_weights_change_nothing(tiny_detector: FasterRCNN25D) -> None:
+def test_no_negatives_change_nothing(tiny_detector: FasterRCNN25D) -> None:
     tiny_detector.train()
     losses = []
-    for extra in ({}, {"weights": torch.ones(1)}, {"negatives": torch.zeros(0, 4)}):
+    for extra in ({}, {"negatives": torch.zeros(0, 4)}):
         torch.manual_seed(0)
         losses.append(sum(tiny_detector([slab()], [{**target([[10, 10, 30, 34]]), **extra}]).values()))
-    assert losses[0] == losses[1] == losses[2]
+    assert losses[0] == losses[1]

@@ -51,8 +51,6 @@ def target(boxes: list, labels: list[int] | None = None, **more: list) -> dict[s
     }
     if "ignore" in more:
         found["ignore"] = torch.tensor(more["ignore"], dtype=torch.float32).reshape(-1, 4)
-    if "weights" in more:
-        found["weights"] = torch.tensor(more["weights"], dtype=torch.float32)
     return found
 
 
@@ -213,20 +211,6 @@ def test_image_without_boxes_gives_exactly_zero_box_and_class_loss() -> None:
     assert losses["loss_class"] == 0
     assert losses["loss_objectness"] > 0
     assert not found.boxes.grad.any()  # type: ignore[union-attr]
-
-
-def test_weights_scale_what_a_box_counts_for() -> None:
-    truth = [[8, 8, 16, 16], [40, 40, 50, 50]]
-    full, half = predictions(), predictions()
-    gradients(full, [target(truth)], anchor_iou=1.0)
-    gradients(half, [target(truth, weights=[1.0, 0.25])], anchor_iou=1.0)
-    place = (5 * 8 + 5) * 2
-    for name in ("boxes", "objectness", "classes"):
-        a, b = getattr(full, name).grad[0], getattr(half, name).grad[0]
-        assert a[place].any()
-        torch.testing.assert_close(b[place], a[place] * 0.25)
-        rest = torch.arange(len(a)) != place
-        torch.testing.assert_close(b[rest], a[rest])
 
 
 def test_truths_of_two_classes_at_one_place_are_both_taught() -> None:

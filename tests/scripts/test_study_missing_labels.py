@@ -46,7 +46,7 @@ def test_unknown_arm_and_other_settings_are_refused(tmp_path):
 
 
 def test_every_kind_of_arm_ends_in_one_table_also_when_stopped_and_started_again(tmp_path):
-    arms = ["complete", "partial", "ours", "hard-negatives", "offline", "bank", "sizes", "lr-decay", "oracle-0.50"]
+    arms = ["complete", "partial", "ours", "hard-negatives", "offline", "bank", "lr-decay", "oracle-0.50"]
     arms += ["missing-0.3-ours"]
     options = ("--seeds", "3", "--patients", "12", "--arms", *arms)
     out = tmp_path / "study"
