@@ -13,9 +13,9 @@ def check_targets_nd(
 ) -> Sequence[dict[str, Tensor]]:
     """Refuse targets that would train in silence on nonsense; returns them.
 
-    A target is ``{boxes [N, 2 * dim] float, labels [N] int64 in 1..num_classes, ignore [M, 2 * dim] (optional), weights
-    [N] (optional), masks [K, (D,) H, W] (optional)}``. Masks belong to the first K <= N boxes; boxes beyond them (a
-    teacher's finds come last) and boxes whose mask has no pixel are boxes without a mask.
+    A target is ``{boxes [N, 2 * dim] float, labels [N] int64 in 1..num_classes, ignore [M, 2 * dim] (optional), masks
+    [K, (D,) H, W] (optional)}``. Masks belong to the first K <= N boxes; boxes beyond them (a teacher's finds come
+    last) and boxes whose mask has no pixel are boxes without a mask.
 
     Raises:
         ValueError: no targets, another number of them than images, wrong shapes or dtypes, a label out of range, or a
