@@ -99,7 +99,7 @@ def study_arms(scale: Mapping[str, Any]) -> dict[str, Arm]:
         offline=("ours", "negative"),
         table="Table I, R + P+ + P-",
     )
-    # With hard negatives nearly all that is found from 0.90 on is right, which leaves room for a lower tau.
+    # With hard negatives nearly all that is found from 0.90 on is right: is there room for a lower tau?
     arms["hard-negatives-0.70"] = Arm(
         "mining, tau 0.70, add, and hard negatives of a first model",
         overrides={**mine, **negatives, "score_threshold": 0.7},
@@ -116,6 +116,14 @@ def study_arms(scale: Mapping[str, Any]) -> dict[str, Arm]:
             offline=(name, "negative"),
             table="ours; control of P-",
         )
+    # The finished model of `ours` finds other negatives than that of `partial`: the same ones, and no mining.
+    arms["same-negatives"] = Arm(
+        "no mining, the hard negatives of the mining arms",
+        overrides={"mine": False, **negatives},
+        every_seed=True,
+        offline=("ours", "negative"),
+        table="ours; control of P-",
+    )
     arms["offline"] = Arm(
         "mined once at 0.90 by the model without mining, trained anew",
         overrides={"mine": False, "use_mined": "add"},
