@@ -5,8 +5,13 @@
 Trains every arm (``missing_labels/arms.py``) on phantoms, or on lesions inserted into real CTs (``--backgrounds``),
 through the bundle's configs, each arm in a process of its own. Can be stopped at any moment and started again with the
 same command: finished arms stay, an interrupted one goes on from its last epoch. Writes ``summary.json``, ``table.md``,
-``findings.md``, ``froc.png``, ``curves.png`` and ``mining.png`` into ``--out`` after every arm, of every finished arm
-that lies there, whatever was asked for now. Main arms come first, with all seeds, then the others with the first one.
+``findings.md``, ``froc.png``, ``curves.png``, ``mining.png`` and ``scores.png`` into ``--out`` after every arm, of
+every finished arm that lies there, whatever was asked for now. Main arms come first, with all seeds, then the others
+with the first one.
+
+Scales: ``cpu-counts`` (as many lesions a sub-volume as in DeepLesion: the results in docs/results/missing-labels.md;
+13 minutes an arm and core, 10 hours on 2 cores for all arms), ``cpu`` (8 to 12 lesions a sub-volume), ``gpu`` (the full
+network at 512 px).
 """
 
 from __future__ import annotations
@@ -16,14 +21,16 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from measured_on import commit
 from missing_labels.arms import Arm, study_arms
-from missing_labels.report import write_report
+from missing_labels.report import LEAKAGE, write_report
 from missing_labels.scales import SCALES
 from resumable_study import (
     arm_and_seed,
@@ -37,6 +44,7 @@ from resumable_study import (
 from rich.console import Console
 from rich.progress import Progress
 from study_arguments import from_one, study_parser
+from study_configs import merged_configs
 
 from lesion_app.cli import parse_overrides
 from lesion_app.data.datalist import DATALIST, prepare_deeplesion
@@ -59,7 +67,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = study_parser(__doc__, SCALES)
-    parser.add_argument("--arms", nargs="+", help="only these (default: all)")
+    named = study_arms({"decay_at": 2, "warmup": 1})
+    every, once = ([n for n, arm in named.items() if arm.every_seed == main] for main in (True, False))
+    parser.epilog = textwrap.fill(f"main arms: {' '.join(every)}; the others: {' '.join(once)}", 100)
+    parser.add_argument("--arms", nargs="+", help="only these (default: all; their names stand below)")
     parser.add_argument("--all-seeds", action="store_true", help="run the other arms with every seed, too")
     parser.add_argument("--patients", type=from_one, help="phantom patients (default: the scale's)")
     parser.add_argument(
@@ -76,25 +87,24 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
         scale["patients"] = options.patients
     scale["backgrounds"], scale["known_lesions"] = options.backgrounds, options.known_lesions
     shared = parse_overrides(options.set)
-    arms = study_arms(scale)
+    config = study_config(scale, shared)
+    total = config["epochs"] * config["epoch_length"]
+    arms = study_arms({"warmup": config["lr_warmup_iterations"], "decay_at": total // 2})
     unknown = sorted(set(options.arms or []) - set(arms))
     if unknown:
         raise InputError(f"there is no arm '{unknown[0]}'; the arms are {', '.join(arms)}")
     out = options.out.absolute()
-    settings = {"scale": options.scale, "patients": scale["patients"], "set": shared}
-    if options.backgrounds:
-        settings["backgrounds"] = [path.name for path in options.backgrounds]
+    settings = {"scale": options.scale, "patients": scale["patients"], "set": shared, **real_anatomy(options)}
     todo = planned(arms, options.seeds, options.arms, options.all_seeds)
     refuse_unmet_needs(todo, lambda run: needed(run, arms), lambda run: finished(out, run))
     remember_settings(out, settings)
     waiting = [run for run in todo if not finished(out, run)]
     with progress_bar(console, "iterations") as bar:
-        total = total_iterations(scale, shared)
         task = bar.add_task("", total=total * len(todo))
 
         def begin(run: Run) -> subprocess.Popen[bytes]:
             make_data(out, scale, run[1], arms[run[0]], console, bar)
-            return start(out, run, arms[run[0]], scale, shared, options.threads)
+            return start(out, run, arms[run[0]], scale, {**scale["values"], **shared}, options.threads)
 
         def report(run: Run) -> str:
             write_report(out, arms, scale)
@@ -117,6 +127,40 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
         )
     done = sum(finished(out, run) for run in todo)
     return exit_status(out, write_report(out, arms, scale), done, len(todo), console)
+
+
+def study_config(scale: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
+    """The merged config of an arm without what is its own.
+
+    Mistakes in ``shared`` are told here, before anything is done.
+
+    Raises:
+        InputError: a key that no config has, or a length of the training that is no whole number.
+    """
+    merged = {**merged_configs(scale["configs"], shared), **scale["values"], **shared}
+    for name in ("epochs", "epoch_length", "lr_warmup_iterations"):
+        value = merged[name]
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise InputError(f"{name} is {value!r}; a study needs a whole number from 1 on: --set {name}=NUMBER")
+    return merged
+
+
+def real_anatomy(options: argparse.Namespace) -> dict[str, Any]:
+    """Which CTs lesions are inserted into, as the study's settings keep it; nothing for phantoms.
+
+    Raises:
+        InputError: a file that is not there, or lesions known in no CT.
+    """
+    if options.known_lesions and not options.backgrounds:
+        raise InputError("--known-lesions tells of the lesions of --backgrounds, and none were given; give them, too")
+    files = [*(options.backgrounds or []), *([options.known_lesions] if options.known_lesions else [])]
+    missing = [path for path in files if not path.exists()]
+    if missing:
+        raise InputError(f"{missing[0]} is not there; name CTs and a JSON that are")
+    if not options.backgrounds:
+        return {}
+    named = {"backgrounds": [str(path.resolve()) for path in options.backgrounds]}
+    return {**named, "known_lesions": str(options.known_lesions.resolve())} if options.known_lesions else named
 
 
 def planned(arms: Mapping[str, Arm], seeds: list[int], only: list[str] | None, all_seeds: bool) -> list[Run]:
@@ -151,7 +195,9 @@ def make_data(out: Path, scale: dict[str, Any], seed: int, arm: Arm, console: Co
         }
         if scale["backgrounds"]:
             known = scale["known_lesions"]
-            write_inserted(scale["backgrounds"], folder, scale["patients"], seed, known_lesions=known, **shared)
+            done = write_inserted(scale["backgrounds"], folder, scale["patients"], seed, known_lesions=known, **shared)
+            (folder / LEAKAGE).write_text(done.leakage + "\n")
+            console.print(f"real anatomy: {done.leakage}", highlight=False)
         else:
             write_phantom(folder, scale["patients"], seed, **shared)
         bar.remove_task(task)
@@ -172,17 +218,6 @@ def finished(out: Path, run: Run) -> bool:
 def iterations(out: Path, run: Run) -> int:
     lines = read_history(arm_folder(out, run) / "training" / "history.jsonl")
     return int(lines[-1]["iteration"]) if lines else 0
-
-
-def total_iterations(scale: dict[str, Any], shared: dict[str, Any]) -> int:
-    """Iterations of an arm, from the merged configs."""
-    from lesion_app.bundle_run import config_paths, find_bundle
-
-    merged: dict[str, Any] = {}
-    for path in config_paths(find_bundle(), scale["configs"]):
-        merged.update(json.loads(Path(path).read_text()))
-    merged.update(shared)
-    return int(merged["epochs"]) * int(merged["epoch_length"])
 
 
 def needed(run: Run, arms: Mapping[str, Arm]) -> list[Run]:
@@ -215,7 +250,10 @@ def start(
             "complete": str(data / "complete" / DATALIST),
             "share": scale["complete_share"],
         }
-    (folder / "arm.json").write_text(json.dumps(described, indent=1))
+    path = folder / "arm.json"
+    before = json.loads(path.read_text()).get("commits", []) if path.is_file() else []
+    described["commits"] = list(dict.fromkeys([*before, commit()]))
+    path.write_text(json.dumps(described, indent=1))
     (folder / "overlay.json").write_text(json.dumps({**shared, **arm.overrides}, indent=1))
     return start_process(HERE / "missing_labels" / "run_arm.py", [folder], folder, threads)
 

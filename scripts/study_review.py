@@ -26,6 +26,7 @@ from review_study.report import write_report
 from review_study.scales import ARMS, SCALES, START
 from rich.console import Console
 from study_arguments import study_parser
+from study_configs import merged_configs
 
 from lesion_app.cli import parse_overrides
 from lesion_app.data.datalist import DATALIST, prepare_deeplesion
@@ -71,6 +72,7 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
     if unknown:
         raise InputError(f"there is no arm '{unknown[0]}'; the arms are {', '.join(ARMS)}")
     shared = parse_overrides(options.set)
+    merged_configs(scale["configs"], shared)
     out = options.out.absolute()
     chosen = {key: scale[key] for key in ("patients", "rounds", "boxes", "queue_score")}
     remember_settings(out, {"scale": options.scale, **chosen, "set": shared})

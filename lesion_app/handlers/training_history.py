@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ignite.engine import Engine, Events
+from torch import Tensor
 
 from lesion_app.atomic_file import replacing
 from lesion_app.visualize.training_curves import plot_training_curves
@@ -19,9 +20,10 @@ logger = logging.getLogger("lesion_app.training")
 class TrainingHistory:
     """Appends figures to ``<folder>/history.jsonl`` and draws ``training_curves.png`` in the end.
 
-    A line holds ``iteration`` and the means of the iteration figures since the line before, or the metrics of a
-    validation. No line reaches beyond an epoch, where resumes begin: on a resume, lines of iterations that will be
-    run again are dropped, and what is written is what an uninterrupted run would write.
+    A line holds ``iteration`` and the means of the iteration figures since the line before, while a teacher mines its
+    ``teacher_scores`` since then (counts in ten equal bins of 0 to 1), or the metrics of a validation.
+    No line reaches beyond an epoch, where resumes begin: on a resume, lines of iterations that will be run again are
+    dropped, and what is written is what an uninterrupted run would write.
 
     Args:
         folder: output folder.
@@ -36,6 +38,7 @@ class TrainingHistory:
         self.val_interval = val_interval
         self._sums: dict[str, float] = defaultdict(float)
         self._counts: dict[str, int] = defaultdict(int)
+        self._scores: Tensor | None = None
 
     def attach(self, engine: Engine) -> None:
         """Register with a trainer, after ``IterationFigures`` and ``ValidationFigures``."""
@@ -55,18 +58,24 @@ class TrainingHistory:
         for name, value in figures.items():
             self._sums[name] += value
             self._counts[name] += 1
+        scores: Tensor | None = getattr(engine.state, "teacher_scores", None)
+        if scores is not None:
+            self._scores = scores.clone() if self._scores is None else self._scores + scores
         iteration, epoch_length = engine.state.iteration, engine.state.epoch_length
         if iteration % self.every == 0 or (epoch_length and iteration % epoch_length == 0):
-            self._append(engine, {name: self._sums[name] / self._counts[name] for name in self._sums})
+            figures = {name: self._sums[name] / self._counts[name] for name in self._sums}
+            scored = {} if self._scores is None else {"teacher_scores": self._scores.tolist()}
+            self._append(engine, {**figures, **scored})
             self._sums.clear()
             self._counts.clear()
+            self._scores = None
 
     def _validated(self, engine: Engine) -> None:
         names = ("teacher_p3d_ap", "student_p3d_ap", "epoch_mined_precision", "epoch_mined_recall")
         metrics = engine.state.metrics
         self._append(engine, {name: float(metrics[name]) for name in names if name in metrics})
 
-    def _append(self, engine: Engine, figures: dict[str, float]) -> None:
+    def _append(self, engine: Engine, figures: dict[str, Any]) -> None:
         with self.path.open("a") as file:
             file.write(json.dumps({"iteration": int(engine.state.iteration), **figures}) + "\n")
 

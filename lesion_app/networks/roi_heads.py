@@ -18,8 +18,7 @@ class IgnoringRoIHeads(RoIHeads):
     """torchvision's box head with ignore regions and a named smooth-L1 beta; boxes only, no masks.
 
     Targets may carry ``ignore`` ``[M, 4]``: background proposals in such a region are not sampled; ``negatives``
-    ``[K, 4]``: boxes known to hold no lesion, trained on as background each time; ``weights`` ``[N]``: what each
-    box counts for in the losses (1 without).
+    ``[K, 4]``: boxes known to hold no lesion, trained on as background each time.
 
     Args:
         ignore_iobb: share of a proposal inside a region from which it is ignored.

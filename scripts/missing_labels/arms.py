@@ -36,7 +36,7 @@ def study_arms(scale: Mapping[str, Any]) -> dict[str, Arm]:
     """The arms of the study by name, in the order they are run.
 
     Args:
-        scale: ``warmup`` and ``decay_at`` (iterations) of the scale.
+        scale: ``warmup``, iterations of the learning rate's, and ``decay_at``, half of all.
     """
     mine = {"mine": True}
     negatives = {"train_slices": "negative"}

@@ -89,7 +89,8 @@ def findings(scores: Scores, noise: float | None, deviations: float = 2.0) -> li
     Args:
         scores: of the runs that are done.
         noise: :func:`difference_noise` of them.
-        deviations: standard errors within which a gain is noise.
+        deviations: standard errors within which a gain is noise. The error is that of ``noise`` or that of the
+            comparison's own gains, whichever is larger: one seed that went wrong makes no order.
     """
     found = []
     for comparison in COMPARISONS:
@@ -101,12 +102,13 @@ def findings(scores: Scores, noise: float | None, deviations: float = 2.0) -> li
 
 def findings_table(found: list[Finding], noise: float | None, measured: bool = True) -> str:
     """Markdown, gains in points of AP (per cent); ``measured`` = the noise is that of these very runs."""
-    head = ["order", "source", "paper", "here", "seeds", "verdict"]
+    head = ["order", "source", "paper", "here", "seed by seed", "verdict"]
     rows: list[list[str]] = []
     for one in found:
         theirs = "-" if one.comparison.paper is None else f"{one.comparison.paper[1] - one.comparison.paper[0]:+.1f}"
         gain = f"{100 * statistics.fmean(one.gain):+.1f}"
-        rows.append([one.comparison.claim, one.comparison.source, theirs, gain, str(len(one.gain)), one.verdict])
+        each = " / ".join(f"{100 * value:+.1f}" for value in one.gain) if len(one.gain) > 1 else "one"
+        rows.append([one.comparison.claim, one.comparison.source, theirs, gain, each, one.verdict])
     lines = markdown_table(head, rows)
     if noise is not None:
         told = f"Noise: one seed's difference of two arms has a standard deviation of {100 * noise:.1f} points"
@@ -123,6 +125,7 @@ def _verdict(gains: list[float], noise: float | None, deviations: float) -> str:
     if noise is None:
         return "unknown"
     gain = statistics.fmean(gains)
-    if abs(gain) < deviations * noise / math.sqrt(len(gains)):
+    spread = max(noise, statistics.stdev(gains)) if len(gains) > 1 else noise
+    if abs(gain) < deviations * spread / math.sqrt(len(gains)):
         return "within noise"
     return "holds" if gain > 0 else "does not hold"

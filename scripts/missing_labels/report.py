@@ -1,29 +1,26 @@
-"""The study's table, summary and pictures, from what the finished arms left."""
+"""The study's table and summary, from what the finished arms left."""
 
 from __future__ import annotations
 
 import json
 import math
 import statistics
-import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from markdown_table import markdown_table
 from measured_on import commit, machine
 from resumable_study import percent, seeds_in, spread, write_text
 
 from lesion_app.handlers.training_history import read_history
-from lesion_app.visualize.page import Page, style_plot_axes
-from lesion_app.visualize.palette import MUTED, SERIES
 from missing_labels.arms import Arm
 from missing_labels.findings import difference_noise, findings, findings_table
 from missing_labels.offline_mining import mined_once
+from missing_labels.pictures import Run, draw_curves, draw_froc, draw_scores, shared_seeds
 
-Run = tuple[str, int]
-FROC_POINTS = ("0.125", "0.25", "0.5", "1", "2", "4", "8")
+LEAKAGE = "leakage.txt"
+"""In a folder of data with lesions inserted into real CTs: what its splits share."""
 SIZES = ("< 10 mm", "10-30 mm", ">= 30 mm")
 SMALL = SIZES[0]
 
@@ -35,7 +32,7 @@ def write_report(out: Path, arms: Mapping[str, Arm], scale: Mapping[str, Any]) -
         the names of the files written; none while no run is done.
     """
     runs = [(name, seed) for name in arms for seed in seeds_in(out / "arms" / name)]
-    results = {run: result for run in runs if (result := read_run(out, run)) is not None}
+    results = {run: result for run in runs if (result := read_run(out, run, arms[run[0]])) is not None}
     if not results:
         return []
     summary = {
@@ -43,9 +40,13 @@ def write_report(out: Path, arms: Mapping[str, Arm], scale: Mapping[str, Any]) -
         "commit": commit(),
         "missing_rate": scale["missing_rate"],
         "patients": scale["patients"],
+        "backgrounds": [str(path) for path in scale.get("backgrounds") or []],
+        "splits_share": sorted({path.read_text().strip() for path in out.glob(f"data/*/{LEAKAGE}")}),
         "recovery": recovery(results),
         "arms": {
-            name: summarise(name, arm, results) for name, arm in arms.items() if any(r[0] == name for r in results)
+            name: {**summarise(name, arm, results), "commits": commits(out / "arms" / name)}
+            for name, arm in arms.items()
+            if any(r[0] == name for r in results)
         },
     }
     write_text(out / "summary.json", json.dumps(summary, indent=1) + "\n")
@@ -60,15 +61,23 @@ def write_report(out: Path, arms: Mapping[str, Arm], scale: Mapping[str, Any]) -
     if draw_froc(results, arms, out / "froc.png"):
         written.append("froc.png")
     for name, figures, title in (
-        ("curves.png", ("teacher_p3d_ap",), "Validation AP of the teacher"),
-        ("mining.png", ("mined_precision", "mined_recall"), "Mined boxes: precision and recall"),
+        ("curves.png", ("teacher_p3d_ap",), "The teacher on the validation patients"),
+        ("mining.png", ("mined_precision", "mined_recall"), "What is mined"),
     ):
         if draw_curves(out, results, arms, out / name, figures, title):
             written.append(name)
+    if draw_scores(out, results, arms, out / "scores.png"):
+        written.append("scores.png")
     return written
 
 
-def read_run(out: Path, run: Run) -> dict[str, Any] | None:
+def commits(arm_folder: Path) -> list[str]:
+    """Of the code that the seeds of an arm were trained with; ``+`` = with changes."""
+    described = [json.loads(path.read_text()) for path in sorted(arm_folder.glob("seed*/arm.json"))]
+    return list(dict.fromkeys(one for arm in described for one in arm.get("commits", [])))
+
+
+def read_run(out: Path, run: Run, arm: Arm) -> dict[str, Any] | None:
     """Figures of one finished run: teacher, student, mining in the last quarter of the training, or once before it."""
     folder = out / "arms" / run[0] / f"seed{run[1]}"
     path = folder / "evaluation" / "evaluation.json"
@@ -82,7 +91,7 @@ def read_run(out: Path, run: Run) -> dict[str, Any] | None:
         for k in ("mined_boxes", "mined_right", "hidden_lesions", "hidden_found", "ground_truth_boxes")
     }
     datalist = folder / "datalist.json"
-    if not total["mined_boxes"] and datalist.is_file():
+    if arm.offline is not None and arm.offline[1] == "mined" and datalist.is_file():
         counts, labels = mined_once(datalist)
         total = {**counts.as_figures(), "mined_boxes": counts.mined, "ground_truth_boxes": labels}
     return {
@@ -118,7 +127,7 @@ def recovery(results: Mapping[Run, dict[str, Any]]) -> dict[str, Any]:
     """(AP of an arm - AP partial) / (AP complete - AP partial): teachers, means over the seeds all three have."""
     found: dict[str, Any] = {}
     for name in sorted({run[0] for run in results} - {"complete", "partial"}):
-        seeds = _shared_seeds(results, ("complete", "partial", name))
+        seeds = shared_seeds(results, ("complete", "partial", name))
         if not seeds or name.startswith("missing-"):
             continue
         by_measure = {}
@@ -175,95 +184,3 @@ def table(summary: Mapping[str, Any], arms: Mapping[str, Arm]) -> str:
         ]
         lines.append(cells)
     return "\n".join(markdown_table(head, lines)) + "\n"
-
-
-def _main_arms(results: Mapping[Run, Any], arms: Mapping[str, Arm]) -> tuple[list[str], list[int]]:
-    """Main arms with a result, and the seeds that all of them have: other seeds have other test patients."""
-    names = [name for name, arm in arms.items() if arm.every_seed and any(run[0] == name for run in results)]
-    return names, _shared_seeds(results, names)
-
-
-def _shared_seeds(results: Mapping[Run, Any], names: Sequence[str]) -> list[int]:
-    seeds = sorted({seed for _, seed in results})
-    return [seed for seed in seeds if all((name, seed) in results for name in names)]
-
-
-def _legend(arm: Arm) -> str:
-    return "\n".join(textwrap.wrap(arm.title, 36))
-
-
-def _listed(seeds: Sequence[int]) -> str:
-    return ", ".join(map(str, seeds))
-
-
-def draw_froc(results: Mapping[Run, dict[str, Any]], arms: Mapping[str, Arm], path: Path) -> bool:
-    """Sensitivity at the seven operating points, teachers of the main arms, mean and range of the seeds they share.
-
-    Returns:
-        whether there was anything to draw.
-    """
-    page = Page(7.5, 4.6)
-    axes = page.axes(0.7, 0.45, 6.5, 3.5)
-    style_plot_axes(axes)
-    fps = np.array([float(p) for p in FROC_POINTS])
-    names, seeds = _main_arms(results, arms)
-    if not names or not seeds:
-        return False
-    for color, name in zip(SERIES, names):
-        found = [results[name, seed]["models"]["teacher"]["sensitivity"] for seed in seeds]
-        values = np.array([[one[point] for point in FROC_POINTS] for one in found])
-        axes.plot(fps, values.mean(axis=0), "o-", color=color, label=_legend(arms[name]), ms=4)
-        axes.fill_between(fps, values.min(axis=0), values.max(axis=0), color=color, alpha=0.15, lw=0)
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(fps, ["1/8", "1/4", "1/2", "1", "2", "4", "8"])
-    axes.set_xlabel("false positives a sub-volume", fontsize=9, color=MUTED)
-    axes.set_ylabel("sensitivity", fontsize=9, color=MUTED)
-    axes.legend(fontsize=8, frameon=False, loc="lower right")
-    page.text(0.2, 0.12, f"FROC on the test patients, teacher; mean and range of seeds {_listed(seeds)}", 10)
-    page.save(path)
-    return True
-
-
-def draw_curves(
-    out: Path,
-    results: Mapping[Run, dict[str, Any]],
-    arms: Mapping[str, Arm],
-    path: Path,
-    names: Sequence[str],
-    title: str,
-) -> bool:
-    """Figures of the main arms over the iterations, mean over the seeds they share, one panel a figure.
-
-    Returns:
-        whether there was anything to draw.
-    """
-    arm_names, seeds = _main_arms(results, arms)
-    lines = [_legend(arms[name]).count("\n") + 1 for name in arm_names]
-    half = (len(lines) + 1) // 2  # a legend of two columns
-    page = Page(4.6 * len(names) + 0.6, 3.9 + 0.15 * max(sum(lines[:half]), sum(lines[half:])))
-    drawn = False
-    for column, figure in enumerate(names):
-        axes = page.axes(0.65 + 4.6 * column, 0.5, 3.9, 2.7)
-        style_plot_axes(axes)
-        for color, name in zip(SERIES, arm_names):
-            points: dict[int, list[float]] = {}
-            for seed in seeds:
-                for line in read_history(out / "arms" / name / f"seed{seed}" / "training" / "history.jsonl"):
-                    if figure in line:
-                        points.setdefault(line["iteration"], []).append(line[figure])
-            if points:
-                steps = sorted(points)
-                means = np.array([statistics.fmean(points[s]) for s in steps])
-                if len(means) > 40:
-                    means = np.convolve(np.pad(means, 4, mode="edge"), np.full(9, 1 / 9), mode="valid")
-                marker = "o" if len(steps) < 20 else None
-                axes.plot(steps, means, color=color, label=_legend(arms[name]), marker=marker, ms=3)
-                drawn = True
-        axes.set_xlabel("iteration", fontsize=9, color=MUTED)
-        axes.set_title(figure.replace("_", " "), fontsize=9, loc="left")
-        if column == 0 and drawn:
-            axes.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(0, -0.2), ncol=2)
-    page.text(0.2, 0.12, f"{title}, mean of seeds {_listed(seeds)}", 10)
-    if drawn:
-        page.save(path)
-    return drawn

@@ -1,4 +1,4 @@
-"""How large the study is: data and overlays of the two scales."""
+"""How large the study is: data, overlays and config values of the scales."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 _SMALL: dict[str, Any] = {
     "configs": ["train", "demo", "study_cpu"],
     "missing_rate": None,
-    "warmup": 100,
+    "values": {},
     "complete_share": 0.3,
 }
 _SMALL_PHANTOM: dict[str, Any] = {
@@ -28,7 +28,6 @@ SCALES: dict[str, dict[str, Any]] = {
         **_SMALL,
         "patients": 400,
         "phantom": {**_SMALL_PHANTOM, "lesions_per_volume": (8, 12), "split": (0.6, 0.125, 0.275)},
-        "decay_at": 1200,
         "difference_noise": 0.009,  # measured: its main arms with three seeds, docs/results/missing-labels.md
     },
     # As many lesions in a sub-volume as in DeepLesion's: half of them have no label, 28 % of the smallest have one and
@@ -37,7 +36,7 @@ SCALES: dict[str, dict[str, Any]] = {
         **_SMALL,
         "patients": 480,
         "phantom": {**_SMALL_PHANTOM, "lesions_per_volume": None, "split": (0.5, 0.1, 0.4)},
-        "decay_at": 1000,
+        "values": {"epochs": 20},
         "difference_noise": 0.027,  # measured: its main arms with three seeds, one of which mined anatomy
     },
     "gpu": {
@@ -45,8 +44,7 @@ SCALES: dict[str, dict[str, Any]] = {
         "patients": 1600,
         "missing_rate": None,
         "phantom": {"split": (0.8, 0.05, 0.15), "lesions_per_volume": (2, 7)},
-        "warmup": 500,
-        "decay_at": 8000,
+        "values": {},
         "complete_share": 0.06,
     },
 }

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 from ignite.engine import Engine, Events
 from PIL import Image
 
@@ -36,6 +37,19 @@ def test_lines_hold_means_since_the_line_before_and_validations(tmp_path):
         {"iteration": 8, "loss": 7.5},
         {"iteration": 8, "teacher_p3d_ap": 0.2},
     ]
+
+
+def test_scores_of_a_mining_teacher_are_added_up_since_the_line_before(tmp_path):
+    def step(engine, _):
+        engine.state.teacher_scores = torch.tensor([1, engine.state.iteration]) if engine.state.iteration > 2 else None
+        return [{"loss": 1.0}]
+
+    engine = Engine(step)
+    TrainingHistory(tmp_path, every=2, val_interval=100).attach(engine)
+    engine.run(range(6), max_epochs=1)
+    lines = read_history(tmp_path / "history.jsonl")
+    assert [line.get("teacher_scores") for line in lines] == [None, [2, 7], [2, 11]]
+    assert (tmp_path / "training_curves.png").is_file()
 
 
 def test_picture_of_the_curves_is_drawn_in_the_end(tmp_path):

@@ -58,5 +58,15 @@ def test_table_sets_the_gain_beside_the_papers(judge):
     measured = scores(partial=[0.5, 0.5], ours=[0.55, 0.57])
     noise = judge.difference_noise(measured)
     row = judge.findings_table(judge.findings(measured, noise), noise)
-    assert "| mining raises the AP | Table I, R to R + P+ | +5.2 | +6.0 | 2 | holds |" in row
+    assert "| mining raises the AP | Table I, R to R + P+ | +5.2 | +6.0 | +5.0 / +7.0 | holds |" in row
     assert "standard deviation of 1.4 points" in row
+
+
+def test_one_seed_that_went_wrong_makes_no_order(judge):
+    """Quiet pairs make the pooled noise small; this pair's own gains say that it is not."""
+    found = scores(**{f"arm{n}": [0.5, 0.5, 0.5] for n in range(8)}, partial=[0.5, 0.5, 0.5], ours=[0.51, 0.52, 0.58])
+    noise = judge.difference_noise(found)
+    (one,) = judge.findings(found, noise)
+    assert sum(one.gain) / 3 > 2 * noise / 3**0.5
+    assert one.verdict == "within noise"
+    assert "| +1.0 / +2.0 / +8.0 | within noise |" in judge.findings_table([one], noise)

@@ -45,6 +45,36 @@ def test_unknown_arm_and_other_settings_are_refused(tmp_path):
     assert not (tmp_path / "b" / "arms").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--set", "tau=0.8"], "the config has no key 'tau'"),
+        (["--set", "epochs=none"], "epochs is None; a study needs a whole number"),
+        (["--backgrounds", "no.nii.gz"], "no.nii.gz is not there"),
+        (["--known-lesions", "lesions.json"], "and none were given"),
+    ],
+)
+def test_mistake_is_told_before_anything_is_written(tmp_path, options, told):
+    wrong = run(tmp_path / "a", *options, settings=[])
+    assert wrong.returncode == 2
+    assert told in " ".join(wrong.stdout.split())
+    assert not (tmp_path / "a").exists()
+
+
+def test_study_on_real_anatomy_says_what_its_splits_share(tmp_path, real_data):
+    backgrounds = ["--backgrounds", str(next((real_data / "ct" / "totalseg_nifti").rglob("*.nii.gz")))]
+    out = tmp_path / "study"
+    done = run(out, "--seeds", "0", "--patients", "6", "--arms", "partial", *backgrounds)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "All splits share the backgrounds' patients" in " ".join(done.stdout.split())
+    summary = json.loads((out / "summary.json").read_text())
+    assert [Path(path).exists() for path in summary["backgrounds"]] == [True]
+    assert "All splits share" in summary["splits_share"][0]
+    other = run(out, "--seeds", "0", "--patients", "6", "--arms", "partial")
+    assert other.returncode == 2
+    assert "name another --out" in " ".join(other.stdout.split())
+
+
 def test_every_kind_of_arm_ends_in_one_table_also_when_stopped_and_started_again(tmp_path):
     arms = ["complete", "partial", "ours", "hard-negatives", "offline", "bank", "lr-decay", "oracle-0.50"]
     arms += ["missing-0.3-ours"]
@@ -71,7 +101,8 @@ def test_every_kind_of_arm_ends_in_one_table_also_when_stopped_and_started_again
     assert {len(line.split(" | ")) for line in table[2:]} == {12}
     assert "adding" not in (out / "findings.md").read_text()  # no arm that ignores was run
     assert "hard negatives raise it further" in (out / "findings.md").read_text()
-    for picture in ("froc.png", "curves.png"):
+    assert all(len(arm["commits"]) == 1 for arm in summary["arms"].values())
+    for picture in ("froc.png", "curves.png", "scores.png"):
         assert (out / picture).stat().st_size > 10_000
 
     reach = [sys.executable, str(REPOSITORY / "scripts" / "measure_mining_reach.py"), str(out)]
