@@ -27,7 +27,7 @@ class MiningWatch:
         every: iterations of a stretch.
         most_per_label: mined boxes a labelled one from which they are suspicious.
         least_precision: share of right ones below which mining does harm: with 55 to 75 % it lost 3 to 9 points of AP,
-            with 82 % and more none (docs/results/missing-labels.md; BX, Table II: tau 0.80 loses 17).
+            with 82 % and more at most 2 (docs/results/missing-labels.md; BX, Table II: tau 0.80 loses 17).
     """
 
     def __init__(self, every: int = 1000, most_per_label: float = 1.5, least_precision: float = 0.8) -> None:
