@@ -80,7 +80,8 @@ def draw_curves(
     shown = [n for n in names if any(f in line for s in seeds for line in lines[n, s] for f in figures)]
     if not shown:
         return False
-    page = Page(4.6 * len(figures) + 0.6, 3.7 + _legend_inches(arms, shown))
+    columns = min(len(figures), 2)
+    page = Page(4.6 * len(figures) + 0.6, 3.7 + _legend_inches(arms, shown, columns))
     for column, figure in enumerate(figures):
         axes = page.axes(0.65 + 4.6 * column, 0.5, 3.9, 2.7)
         style_plot_axes(axes)
@@ -102,7 +103,7 @@ def draw_curves(
         axes.set_xlabel("iteration", fontsize=9, color=MUTED)
         axes.set_title(PANELS.get(figure, figure), fontsize=9, loc="left")
         if column == 0:
-            axes.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(0, -0.2), ncol=2)
+            axes.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(0, -0.2), ncol=columns)
     page.text(0.2, 0.12, f"{title}; {_over(seeds, 'mean of seeds')}", 10)
     page.save(path)
     return True
@@ -165,11 +166,11 @@ def _legend(arm: Arm) -> str:
     return "\n".join(textwrap.wrap(arm.title, 44))
 
 
-def _legend_inches(arms: Mapping[str, Arm], names: Sequence[str]) -> float:
-    """Height of a legend of two columns."""
+def _legend_inches(arms: Mapping[str, Arm], names: Sequence[str], columns: int = 2) -> float:
+    """Height of a legend."""
     lines = [_legend(arms[name]).count("\n") + 1 for name in names]
-    half = (len(lines) + 1) // 2
-    return 0.2 + 0.15 * max(sum(lines[:half]), sum(lines[half:]))
+    each = -(-len(lines) // columns)
+    return 0.2 + 0.16 * max(sum(lines[start : start + each]) for start in range(0, len(lines), each))
 
 
 def _over(seeds: Sequence[int], several: str) -> str:
