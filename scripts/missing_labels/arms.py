@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
+
+from lesion_app.bundle_run import find_bundle
 
 TAU = 0.9
 
@@ -146,12 +149,8 @@ def study_arms(scale: Mapping[str, Any]) -> dict[str, Arm]:
                 f"{100 * rate:.0f} % missing, {title}", overrides=options, missing_rate=rate, table="missing fraction"
             )
     # Beyond the paper. A check needs something to refuse: at 0.85 a third of what is mined is wrong.
-    bank = {
-        **mine,
-        "mined_box_bank": {"_target_": "lesion_app.mining.bank.MinedBoxBank", "needed": 2, "visits": 3},
-        "mining_checks": ["@mined_box_bank"],
-        "training_state#objects#mined_box_bank": "@mined_box_bank",
-    }
+    overlay = json.loads((find_bundle() / "configs" / "mined_box_bank.json").read_text())
+    bank = {**mine, **{key: value for key, value in overlay.items() if key != "_desc_"}}
     laine = "ours; temporal ensembling, Laine & Aila 2017"
     arms["bank"] = Arm(
         "mining, tau 0.85, add; found in 2 of the last 3 visits",
