@@ -138,15 +138,16 @@ def print_mining(history: Path, console: Console, rows: int = 6) -> None:
     size = max(-(-len(lines) // rows), 1)
     for i in range(0, len(lines), size):
         part = lines[i : i + size]
-        total = {k: sum(line.get(k, 0.0) for line in part) for k in part[0]}
+        counts = ("mined_boxes", "mined_right", "ground_truth_boxes", "hidden_lesions", "hidden_found")
+        total = {k: sum(line.get(k, 0.0) for line in part) for k in counts}
         n = len(part)
-        mined, hidden = total["mined_boxes"], total.get("hidden_lesions", 0.0)
+        mined, hidden = total["mined_boxes"], total["hidden_lesions"]
         table.add_row(
             f"to {part[-1]['iteration']}",
             f"{mined / n:.2f}",
             f"{total['ground_truth_boxes'] / n:.2f}",
             f"{hidden / n:.2f}",
-            f"{100 * total.get('mined_right', 0.0) / mined:.0f}" if mined else "-",
-            f"{100 * total.get('hidden_found', 0.0) / hidden:.0f}" if hidden else "-",
+            f"{100 * total['mined_right'] / mined:.0f}" if mined else "-",
+            f"{100 * total['hidden_found'] / hidden:.0f}" if hidden else "-",
         )
     console.print(table)
