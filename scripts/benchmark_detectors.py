@@ -24,11 +24,12 @@ from detector_benchmark.data import make_data
 from detector_benchmark.publish import publish
 from detector_benchmark.report import Run, row_folder, write_report
 from detector_benchmark.rows import PRETRAINING, Row, benchmark_rows, pretraining_row
-from detector_benchmark.runs import Runs, stand_in_weights
+from detector_benchmark.runs import Runs, stand_in_weights, training_configs
 from detector_benchmark.scales import SCALES
 from resumable_study import arm_and_seed, exit_status, remember_settings, run_processes, run_program
 from rich.console import Console
 from study_arguments import from_one, study_parser
+from study_configs import merged_configs
 
 from lesion_app.cli import parse_overrides
 from lesion_app.errors import InputError
@@ -74,6 +75,8 @@ def run_benchmark(options: argparse.Namespace, console: Console) -> int:
     if unknown:
         raise InputError(f"there is no row '{unknown[0]}'; the rows are {', '.join(rows)}")
     chosen = {name: row for name, row in rows.items() if not options.only or name in options.only}
+    for row in chosen.values():
+        merged_configs(training_configs(row, scale), shared)
     settings = {
         "scale": options.scale,
         "patients": options.patients or scale.patients,

@@ -22,8 +22,10 @@ from typing import Any
 from resumable_study import environment, exit_status, remember_settings, run_processes, run_program
 from rich.console import Console
 from study_arguments import study_parser
+from study_configs import merged_configs
 from toy_study.arms import DETECTORS, TASKS
 from toy_study.report import Run, arm_folder, finished, write_report
+from toy_study.run_arm import EVALUATION_ONLY, training_configs
 from toy_study.scales import SCALES
 
 from lesion_app.cli import parse_overrides
@@ -54,6 +56,7 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
     shared = parse_overrides(options.set)
     out = options.out.absolute()
     todo = planned(scale, options.seeds, options.only)
+    refuse_mistyped(shared, {run.detector for run in todo})
     remember_settings(out, {"scale": options.scale, **scale, "set": shared}, tell=False)
     reported = 0
 
@@ -115,6 +118,17 @@ def planned(scale: dict[str, Any], seeds: list[int], only: list[str] | None) -> 
         for task in chosen(TASKS)
         for detector in chosen(DETECTORS)
     ]
+
+
+def refuse_mistyped(shared: dict[str, Any], detectors: set[str]) -> None:
+    """Tell a mistake in ``--set`` before anything is done.
+
+    Raises:
+        InputError: a key that the configs of one of the detectors do not have.
+    """
+    for detector in sorted(detectors):
+        configs = training_configs(DETECTORS[detector].config)
+        merged_configs(configs, {key: value for key, value in shared.items() if key not in EVALUATION_ONLY})
 
 
 def grouped(runs: list[Run]) -> list[list[Run]]:

@@ -80,7 +80,7 @@ class Runs:
         described = {
             "name": name,
             "seed": seed,
-            "configs": ["train", *self.scale.base.get(row.family, ()), "typed_detection", *row.configs],
+            "configs": training_configs(row, self.scale),
             "dataset_dir": str(self.data["root"]),
             "datalist": str(self.data["untyped" if stand_in else "typed"]),
             "evaluated": [] if stand_in else ["test", "training"],
@@ -112,6 +112,11 @@ class Runs:
         if row.pretrained:
             values[row.weights_key] = self.weights[row.family]
         return values
+
+
+def training_configs(row: Row, scale: Scale) -> list[str]:
+    """Configs of a row's training without the values of scale, row and user."""
+    return ["train", *scale.base.get(row.family, ()), "typed_detection", *row.configs]
 
 
 def stand_in_weights(out: Path) -> str:

@@ -14,6 +14,11 @@ from typing import Any
 EVALUATION_ONLY = ("mirrors", "resamples")
 
 
+def training_configs(detector: str) -> list[str]:
+    """Configs of an arm's training; ``detector`` = its overlay."""
+    return ["train", detector, "toy"]
+
+
 def run_arm(folder: Path) -> None:
     """Train (taking up an interrupted training) and test, through the bundle's configs; leaves no weights behind."""
     from lesion_app.bundle_run import run_bundle
@@ -28,7 +33,7 @@ def run_arm(folder: Path) -> None:
         "seed": arm["seed"],
         "ckpt_dir": str(folder / "models"),
     }
-    configs = ["train", arm["config"], "toy"]
+    configs = training_configs(arm["config"])
     run_bundle(configs, {**values, "output_dir": str(folder / "training"), "resume": True})
     evaluation = {key: value for key, value in settings.items() if key in EVALUATION_ONLY}
     run_bundle([*configs, "toy_evaluate"], {**values, **evaluation, "output_dir": str(folder / "evaluation")})

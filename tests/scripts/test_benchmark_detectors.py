@@ -152,6 +152,7 @@ def test_mistakes_are_told_before_anything_is_trained(tmp_path: Path) -> None:
         (("--detector", "mine"), "expected NAME=CONFIG"),
         (("--detector", "lens=yolov4"), "there is a row 'lens' already"),
         (("--darknet-weights", str(tmp_path / "none.weights")), "named with --darknet-weights"),
+        (("--set", "epoch_lenght=2"), "no key 'epoch_lenght' to override; did you mean epoch_length"),
     ):
         wrong = run(tmp_path / "a", *options)
         assert wrong.returncode == 2

@@ -128,6 +128,24 @@ def test_arms_come_seed_by_seed_and_unknown_names_are_told(scripts):
         planned(SCALES["cpu"], [0], ["donuts"])
 
 
+def test_mistyped_value_is_told_before_any_data_is_written(scripts, tmp_path, capsys):
+    from study_toy import main
+
+    out = tmp_path / "study"
+    assert main(["--scale", "tiny", "--out", str(out), "--set", "epoch_lenght=2"]) == 2
+    assert "did you mean epoch_length" in " ".join(capsys.readouterr().out.split())
+    assert not out.exists()
+
+
+def test_values_of_evaluation_and_training_are_taken(scripts):
+    from study_toy import refuse_mistyped
+    from toy_study.arms import DETECTORS
+
+    refuse_mistyped({"resamples": 5, "epochs": 2}, set(DETECTORS))
+    with pytest.raises(InputError, match="'head_channels'"):  # what retina_unet knows is nothing to a U-Net
+        refuse_mistyped({"head_channels": 8}, {"retina_unet", "unet"})
+
+
 def test_data_of_the_study_can_be_written_from_the_command_line(scripts, tmp_path):
     from toy_study.scales import SCALES
 
