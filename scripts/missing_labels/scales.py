@@ -28,7 +28,7 @@ SCALES: dict[str, dict[str, Any]] = {
         **_SMALL,
         "patients": 400,
         "phantom": {**_SMALL_PHANTOM, "lesions_per_volume": (8, 12), "split": (0.6, 0.125, 0.275)},
-        "difference_noise": 0.009,  # measured: its main arms with three seeds, docs/results/missing-labels.md
+        "difference_noise": 0.015,  # measured: its main arms with three seeds, docs/results/missing-labels.md
     },
     # As many lesions in a sub-volume as in DeepLesion's: half of them have no label, 28 % of the smallest have one and
     # 65 % of the largest. Fewer lesions a patient, hence more patients to test on.
