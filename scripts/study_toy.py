@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -90,6 +91,7 @@ def run_study(options: argparse.Namespace, console: Console) -> int:
             report=lambda runs: "",
             progress=progress,
         )
+    clear_models(out, todo)
     return exit_status(out, write_report(out, scale), len(todo) - len(unfinished(todo)), len(todo), console)
 
 
@@ -142,6 +144,14 @@ def grouped(runs: list[Run]) -> list[list[Run]]:
 def told(runs: list[Run]) -> str:
     names = ", ".join(run.detector for run in runs)
     return f"{runs[0].task}, {runs[0].images} images, seed {runs[0].seed}: {names}"
+
+
+def clear_models(out: Path, runs: list[Run]) -> None:
+    """Remove weights that a stop between an arm's evaluation and its clearing up left behind."""
+    for run in runs:
+        folder = arm_folder(out, run)
+        if finished(out, run) and not json.loads((folder / "arm.json").read_text())["keep_models"]:
+            shutil.rmtree(folder / "models", ignore_errors=True)
 
 
 def data_folder(out: Path, run: Run) -> Path:

@@ -146,6 +146,22 @@ def test_values_of_evaluation_and_training_are_taken(scripts):
         refuse_mistyped({"head_channels": 8}, {"retina_unet", "unet"})
 
 
+def test_weights_of_an_arm_stopped_after_its_evaluation_are_cleared_unless_they_are_to_be_kept(scripts, tmp_path):
+    from study_toy import clear_models
+    from toy_study.report import Run, arm_folder
+
+    done, kept, begun = (Run("shapes", name, 10, 0) for name in ("unet", "retina_net", "retina_unet"))
+    for run in (done, kept, begun):
+        models = arm_folder(tmp_path, run) / "models"
+        models.mkdir(parents=True)
+        (models / "model.pt").write_bytes(b"weights")
+        (models.parent / "arm.json").write_text(json.dumps({"keep_models": run == kept}))
+    for run in (done, kept):
+        write_evaluation(tmp_path, run, {1: [1]})
+    clear_models(tmp_path, [done, kept, begun])
+    assert [(arm_folder(tmp_path, run) / "models").exists() for run in (done, kept, begun)] == [False, True, True]
+
+
 def test_data_of_the_study_can_be_written_from_the_command_line(scripts, tmp_path):
     from toy_study.scales import SCALES
 
