@@ -150,7 +150,9 @@ def clear_models(out: Path, runs: list[Run]) -> None:
     """Remove weights that a stop between an arm's evaluation and its clearing up left behind."""
     for run in runs:
         folder = arm_folder(out, run)
-        if finished(out, run) and not json.loads((folder / "arm.json").read_text())["keep_models"]:
+        if not (folder / "models").is_dir() or not finished(out, run):
+            continue
+        if not json.loads((folder / "arm.json").read_text())["keep_models"]:
             shutil.rmtree(folder / "models", ignore_errors=True)
 
 
